@@ -1,0 +1,76 @@
+// swift-tools-version: 6.1
+import PackageDescription
+
+/// Settings that every Swift target shares.
+let strict: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("ExistentialAny"),
+]
+
+let package = Package(
+    name: "stagerun",
+    products: [
+        .executable(name: "stagerun", targets: ["stagerun"]),
+        .library(name: "StageRun", targets: ["StageRun"]),
+        .library(name: "StageEngine", targets: ["StageEngine", "StageGraph"]),
+        .library(name: "StageStore", targets: ["StageStore"]),
+        .library(name: "StageContext", targets: ["StageContext", "StageHash"]),
+        .library(name: "StageDockerfile", targets: ["StageDockerfile"]),
+        .library(name: "StageImage", targets: ["StageImage"]),
+        .library(name: "StageRegistry", targets: ["StageRegistry"]),
+        .library(name: "StageRunner", targets: ["StageRunner"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser.git", from: "1.8.0"),
+        .package(url: "https://github.com/apple/swift-crypto.git", from: "4.5.0"),
+        .package(url: "https://github.com/swift-server/async-http-client.git", from: "1.37.0"),
+    ],
+    targets: [
+        // C: shims and system libraries.
+        .target(name: "CLinux"),
+        .target(name: "CSandbox"),
+        .systemLibrary(name: "CXXHash", pkgConfig: "libxxhash", providers: [.apt(["libxxhash-dev"])]),
+        .systemLibrary(name: "CLZ4", pkgConfig: "liblz4", providers: [.apt(["liblz4-dev"])]),
+        .systemLibrary(name: "CLMDB", pkgConfig: "lmdb", providers: [.apt(["liblmdb-dev"])]),
+        .systemLibrary(name: "CISAL", pkgConfig: "libisal", providers: [.apt(["libisal-dev"])]),
+        .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
+
+        .target(name: "StageSystem", dependencies: ["CLinux"], swiftSettings: strict),
+        .target(
+            name: "StageHash",
+            dependencies: ["CXXHash", "StageSystem", .product(name: "Crypto", package: "swift-crypto")],
+            swiftSettings: strict),
+        .target(
+            name: "StageStore", dependencies: ["StageHash", "StageSystem", "CLZ4", "CLMDB"], swiftSettings: strict),
+        .target(name: "StageContext", dependencies: ["StageStore", "StageHash", "StageSystem"], swiftSettings: strict),
+        .target(name: "StageGraph", dependencies: ["StageHash"], swiftSettings: strict),
+        .target(
+            name: "StageEngine",
+            dependencies: ["StageGraph", "StageContext", "StageStore", "StageHash", "StageSystem"],
+            swiftSettings: strict),
+        .target(
+            name: "StageRunner",
+            dependencies: ["CSandbox", "StageEngine", "StageGraph", "StageStore", "StageHash", "StageSystem"],
+            swiftSettings: strict),
+        .target(
+            name: "StageImage",
+            dependencies: ["StageEngine", "StageStore", "StageHash", "StageSystem", "CISAL", "CZstd"],
+            swiftSettings: strict),
+        .target(
+            name: "StageRegistry",
+            dependencies: ["StageHash", "StageSystem", .product(name: "AsyncHTTPClient", package: "async-http-client")],
+            swiftSettings: strict),
+        .target(name: "StageDockerfile", dependencies: ["StageGraph"], swiftSettings: strict),
+        .target(
+            name: "StageRun",
+            dependencies: [
+                "StageDockerfile", "StageImage", "StageRegistry", "StageRunner", "StageEngine", "StageGraph",
+                "StageContext", "StageStore", "StageHash", "StageSystem",
+            ],
+            swiftSettings: strict),
+        .executableTarget(
+            name: "stagerun",
+            dependencies: ["StageRun", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+            swiftSettings: strict),
+    ]
+)

@@ -1,0 +1,107 @@
+// Thin wrappers: one system call each, no policy.
+#define _GNU_SOURCE
+#include "clinux.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/types.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+const int clinux_o_path = O_PATH;
+const int clinux_o_tmpfile = O_TMPFILE;
+const int clinux_o_noatime = O_NOATIME;
+const int clinux_o_directory = O_DIRECTORY;
+const int clinux_o_nofollow = O_NOFOLLOW;
+const int clinux_o_cloexec = O_CLOEXEC;
+const unsigned int clinux_rename_noreplace = RENAME_NOREPLACE;
+const unsigned int clinux_rename_exchange = RENAME_EXCHANGE;
+
+int clinux_statx(int dirfd, const char *path, int flags, struct clinux_stat *out) {
+    struct statx sx;
+    if (statx(dirfd, path, flags | AT_STATX_SYNC_AS_STAT, STATX_BASIC_STATS, &sx) != 0) return -1;
+    out->mode = sx.stx_mode;
+    out->uid = sx.stx_uid;
+    out->gid = sx.stx_gid;
+    out->nlink = sx.stx_nlink;
+    out->ino = sx.stx_ino;
+    out->size = sx.stx_size;
+    out->blocks = sx.stx_blocks;
+    out->dev = makedev(sx.stx_dev_major, sx.stx_dev_minor);
+    out->rdev_major = sx.stx_rdev_major;
+    out->rdev_minor = sx.stx_rdev_minor;
+    out->mtime_sec = sx.stx_mtime.tv_sec;
+    out->mtime_nsec = sx.stx_mtime.tv_nsec;
+    out->ctime_sec = sx.stx_ctime.tv_sec;
+    out->ctime_nsec = sx.stx_ctime.tv_nsec;
+    return 0;
+}
+
+long clinux_getdents64(int fd, void *buffer, size_t size) { return syscall(SYS_getdents64, fd, buffer, size); }
+
+int clinux_openat2(int dirfd, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve) {
+    struct open_how how = {.flags = flags, .mode = mode, .resolve = resolve};
+    return (int)syscall(SYS_openat2, dirfd, path, &how, sizeof how);
+}
+
+int clinux_renameat2(int olddirfd, const char *oldpath, int newdirfd, const char *newpath, unsigned int flags) {
+    return (int)syscall(SYS_renameat2, olddirfd, oldpath, newdirfd, newpath, flags);
+}
+
+int clinux_pidfd_open(int pid, unsigned int flags) { return (int)syscall(SYS_pidfd_open, pid, flags); }
+
+int clinux_pidfd_send_signal(int pidfd, int signal) {
+    return (int)syscall(SYS_pidfd_send_signal, pidfd, signal, NULL, 0);
+}
+
+long clinux_copy_file_range(int in, int out, size_t length) {
+    return copy_file_range(in, NULL, out, NULL, length, 0);
+}
+
+int clinux_fallocate(int fd, int mode, int64_t offset, int64_t length) { return fallocate(fd, mode, offset, length); }
+
+int clinux_memfd_create(const char *name, unsigned int flags) { return memfd_create(name, flags); }
+
+int clinux_pipe2(int fds[2], int flags) { return pipe2(fds, flags); }
+
+int clinux_close_range(unsigned int first, unsigned int last, unsigned int flags) {
+    return (int)syscall(SYS_close_range, first, last, flags);
+}
+
+// The xattr calls take no directory descriptor; /proc/self/fd/N/name reaches the entry without walking its path,
+// and the l-forms do not follow a symlink in the last component.
+static int proc_path(char out[static 320], int dirfd, const char *name) {
+    int n = name ? snprintf(out, 320, "/proc/self/fd/%d/%s", dirfd, name) : snprintf(out, 320, "/proc/self/fd/%d", dirfd);
+    if (n < 0 || n >= 320) {
+        errno = ENAMETOOLONG;
+        return -1;
+    }
+    return 0;
+}
+
+long clinux_listxattr(int dirfd, const char *name, char *list, size_t size) {
+    char path[320];
+    if (proc_path(path, dirfd, name) != 0) return -1;
+    return name ? llistxattr(path, list, size) : listxattr(path, list, size);
+}
+
+long clinux_getxattr(int dirfd, const char *name, const char *attribute, void *value, size_t size) {
+    char path[320];
+    if (proc_path(path, dirfd, name) != 0) return -1;
+    return name ? lgetxattr(path, attribute, value, size) : getxattr(path, attribute, value, size);
+}
+
+int clinux_setxattr(int dirfd, const char *name, const char *attribute, const void *value, size_t size) {
+    char path[320];
+    if (proc_path(path, dirfd, name) != 0) return -1;
+    return name ? lsetxattr(path, attribute, value, size, 0) : setxattr(path, attribute, value, size, 0);
+}
+
+uint64_t clinux_makedev(uint32_t major, uint32_t minor) { return makedev(major, minor); }

@@ -1,0 +1,122 @@
+// Threads of our own for system calls, hashing and compression.
+//
+// The cooperative pool is as wide as the cores and must never block. A task that prefers this executor
+// (`withTaskExecutorPreference`, `pool.run`) runs on a thread of the pool instead; threads start on demand up to the limit.
+
+import Glibc
+import Synchronization
+
+/// A task executor with its own threads, for work that blocks.
+///
+/// `@unchecked Sendable`: all state is behind `mutex`.
+public final class BlockingPool: TaskExecutor, @unchecked Sendable {
+    private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
+    private let condition = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
+    private var queue: [UnownedJob] = []
+    private var head = 0
+    private var idle = 0
+    private var started = 0
+    private var closing = false
+    private let limit: Int
+
+    /// - Parameter threads: the most threads it starts; they wait for work until the pool is let go.
+    public init(threads: Int) {
+        limit = max(1, threads)
+        pthread_mutex_init(mutex, nil)
+        pthread_cond_init(condition, nil)
+    }
+
+    deinit {
+        // Threads hold the pool strongly, so none is left here.
+        pthread_cond_destroy(condition)
+        pthread_mutex_destroy(mutex)
+        condition.deallocate()
+        mutex.deallocate()
+    }
+
+    /// Lets the threads end once their work is done. Work enqueued afterwards still runs, on the caller's thread.
+    public func close() {
+        pthread_mutex_lock(mutex)
+        closing = true
+        pthread_cond_broadcast(condition)
+        pthread_mutex_unlock(mutex)
+    }
+
+    public func enqueue(_ job: consuming ExecutorJob) {
+        let unowned = UnownedJob(job)
+        pthread_mutex_lock(mutex)
+        if closing && started == 0 {
+            pthread_mutex_unlock(mutex)
+            unowned.runSynchronously(on: asUnownedTaskExecutor())
+            return
+        }
+        queue.append(unowned)
+        if idle > 0 {
+            pthread_cond_signal(condition)
+        } else if started < limit {
+            started += 1
+            startThread()
+        }
+        pthread_mutex_unlock(mutex)
+    }
+
+    /// Runs `body` on a thread of the pool.
+    public func run<R: Sendable, E: Error>(_ body: @Sendable @escaping () throws(E) -> R) async throws(E) -> R {
+        let result: Result<R, E> = await withTaskExecutorPreference(self) {
+            await Self.hop(body)
+        }
+        return try result.get()
+    }
+
+    @concurrent
+    private static func hop<R: Sendable, E: Error>(_ body: @Sendable () throws(E) -> R) async -> Result<R, E> {
+        do throws(E) { return .success(try body()) } catch { return .failure(error) }
+    }
+
+    private func startThread() {
+        var attributes = pthread_attr_t()
+        pthread_attr_init(&attributes)
+        pthread_attr_setdetachstate(&attributes, CInt(PTHREAD_CREATE_DETACHED))
+        pthread_attr_setstacksize(&attributes, 2 << 20)
+        defer { pthread_attr_destroy(&attributes) }
+        var thread = pthread_t()
+        let retained = Unmanaged.passRetained(self)
+        let status = pthread_create(
+            &thread, &attributes,
+            { argument in
+                guard let argument else { return nil }
+                Unmanaged<BlockingPool>.fromOpaque(argument).takeRetainedValue().work()
+                return nil
+            }, retained.toOpaque())
+        if status != 0 {
+            retained.release()
+            started -= 1
+        }
+    }
+
+    private func work() {
+        let executor = asUnownedTaskExecutor()
+        pthread_mutex_lock(mutex)
+        while true {
+            if head < queue.count {
+                let job = queue[head]
+                head += 1
+                if head == queue.count {
+                    queue.removeAll(keepingCapacity: true)
+                    head = 0
+                }
+                pthread_mutex_unlock(mutex)
+                job.runSynchronously(on: executor)
+                pthread_mutex_lock(mutex)
+            } else if closing {
+                break
+            } else {
+                idle += 1
+                pthread_cond_wait(condition, mutex)
+                idle -= 1
+            }
+        }
+        started -= 1
+        pthread_mutex_unlock(mutex)
+    }
+}

@@ -1,0 +1,109 @@
+// A file descriptor with one owner, and the reads and writes that never come back short.
+
+import CLinux
+import Glibc
+
+/// A file descriptor that closes when its owner lets go of it.
+public struct OwnedFD: ~Copyable, Sendable {
+    /// The descriptor; valid as long as this value lives. Do not close it.
+    public let raw: CInt
+
+    /// Takes ownership of `raw`.
+    public init(owning raw: CInt) { self.raw = raw }
+
+    deinit { close(raw) }
+
+    /// Gives the descriptor away without closing it.
+    public consuming func take() -> CInt {
+        let value = raw
+        discard self
+        return value
+    }
+
+    /// Opens `path`, relative to `directory`, close-on-exec.
+    public static func open(
+        _ path: String, _ flags: CInt, mode: mode_t = 0o600, at directory: CInt = AT_FDCWD
+    ) throws(SystemError) -> OwnedFD {
+        let fd = try retrying("open", path) { openat(directory, path, flags | O_CLOEXEC, mode) }
+        return OwnedFD(owning: fd)
+    }
+
+    /// A second descriptor of the same open file.
+    public borrowing func duplicate() throws(SystemError) -> OwnedFD {
+        let source = raw
+        return OwnedFD(owning: try retrying("dup") { fcntl(source, F_DUPFD_CLOEXEC, 0) })
+    }
+
+    /// Both ends of a pipe, close-on-exec.
+    public static func pipe() throws(SystemError) -> (read: CInt, write: CInt) {
+        var ends: [CInt] = [0, 0]
+        try retrying("pipe2") { clinux_pipe2(&ends, O_CLOEXEC) }
+        return (ends[0], ends[1])
+    }
+}
+
+/// Writes all of `bytes`.
+public func writeAll(_ fd: CInt, _ bytes: UnsafeRawBufferPointer, _ subject: String = "") throws(SystemError) {
+    var rest = bytes
+    while let base = rest.baseAddress, !rest.isEmpty {
+        let count = try retrying("write", subject) { write(fd, base, rest.count) }
+        rest = UnsafeRawBufferPointer(rebasing: rest[count...])
+    }
+}
+
+/// Writes all of `bytes` at `offset`.
+public func writeAll(
+    _ fd: CInt, _ bytes: UnsafeRawBufferPointer, at offset: Int64, _ subject: String = ""
+) throws(SystemError) {
+    var rest = bytes
+    var position = offset
+    while let base = rest.baseAddress, !rest.isEmpty {
+        let count = try retrying("pwrite", subject) { pwrite(fd, base, rest.count, off_t(position)) }
+        rest = UnsafeRawBufferPointer(rebasing: rest[count...])
+        position += Int64(count)
+    }
+}
+
+/// Reads until `buffer` is full or the file ends; returns the count read.
+public func readFull(_ fd: CInt, _ buffer: UnsafeMutableRawBufferPointer, _ subject: String = "") throws(SystemError) -> Int {
+    var filled = 0
+    while filled < buffer.count, let base = buffer.baseAddress {
+        let count = try retrying("read", subject) { read(fd, base + filled, buffer.count - filled) }
+        if count == 0 { break }
+        filled += count
+    }
+    return filled
+}
+
+/// Reads at `offset` until `buffer` is full or the file ends; returns the count read.
+public func readFull(
+    _ fd: CInt, _ buffer: UnsafeMutableRawBufferPointer, at offset: Int64, _ subject: String = ""
+) throws(SystemError) -> Int {
+    var filled = 0
+    while filled < buffer.count, let base = buffer.baseAddress {
+        let count = try retrying("pread", subject) {
+            pread(fd, base + filled, buffer.count - filled, off_t(offset) + off_t(filled))
+        }
+        if count == 0 { break }
+        filled += count
+    }
+    return filled
+}
+
+/// The whole file behind a descriptor, from its present position, at most `limit` bytes (EFBIG beyond).
+public func readToEnd(_ fd: CInt, limit: Int = .max, _ subject: String = "") throws(SystemError) -> [UInt8] {
+    var bytes: [UInt8] = []
+    var chunk = [UInt8](repeating: 0, count: 64 * 1024)
+    while true {
+        let count = try retrying("read", subject) { read(fd, &chunk, chunk.count) }
+        if count == 0 { return bytes }
+        if bytes.count + count > limit { throw SystemError("read", subject, errno: EFBIG) }
+        bytes.append(contentsOf: chunk[..<count])
+    }
+}
+
+/// The whole file at `path`, at most `limit` bytes.
+public func readFile(_ path: String, at directory: CInt = AT_FDCWD, limit: Int = .max) throws(SystemError) -> [UInt8] {
+    let fd = try OwnedFD.open(path, O_RDONLY, at: directory)
+    return try readToEnd(fd.raw, limit: limit, path)
+}
