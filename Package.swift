@@ -83,5 +83,9 @@ let package = Package(
             swiftSettings: strict),
 
         .testTarget(name: "StageGraphTests", dependencies: ["StageGraph", "StageHash"], swiftSettings: strict),
+
+        .testTarget(
+            name: "StageEngineTests",
+            dependencies: ["StageEngine", "StageGraph", "StageStore", "StageHash", "StageSystem"], swiftSettings: strict),
     ]
 )
