@@ -22,6 +22,9 @@ final class RuleExecutor: Executor {
         let arguments = request.run.arguments
         runs.withLock { $0.append(arguments.joined(separator: " ")) }
         guard let input = request.chain.last else { throw ExecutorError("no input") }
+        if arguments[0] == "sleep" {
+            do { try await Task.sleep(for: .seconds(60)) } catch { throw ExecutorError("cancelled") }
+        }
         do throws(StoreError) {
             var editor = TreeEditor(input, store: store)
             switch arguments[0] {
@@ -38,8 +41,6 @@ final class RuleExecutor: Executor {
             case "fail":
                 output(.error, Array("line 1\nlast words\n".utf8))
                 return ExecOutcome(exit: .exited(Int32(arguments[1]) ?? 1), tree: nil)
-            case "sleep":
-                do { try await Task.sleep(for: .seconds(60)) } catch { throw ExecutorError("cancelled") }
             default: break
             }
             return ExecOutcome(exit: .exited(0), tree: try editor.commit())
@@ -77,7 +78,6 @@ struct Bench {
         states: [StepState], outcomes: [StepOutcome], ran: [String], events: [BuildEvent]
     ) {
         executor.runs.withLock { $0 = [] }
-        let events = Mutex<[BuildEvent]>([])
         let shared = EventList()
         let builder = Builder(
             store: store, executor: executor, unpacker: nil, pool: pool, jobs: 2,
@@ -85,7 +85,6 @@ struct Bench {
         let outcomes = try await builder.build(
             graph, useCache: useCache, sources: { _ async throws(SourceError) in throw SourceError("no such source") },
             observe: { shared.append($0) })
-        _ = events
         return (outcomes.map(\.state), outcomes, executor.runs.withLock { $0 }, shared.all)
     }
 }

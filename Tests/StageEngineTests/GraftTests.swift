@@ -33,7 +33,7 @@ import Testing
 
     func list(_ tree: TreeRef) throws -> [String] {
         var lines: [String] = []
-        try store.walk(tree) { path, entry in
+        try store.walk(tree) { path, entry throws(StoreError) in
             switch entry {
             case .directory(let ref):
                 let attributes = try store.directory(ref.object).attributes
