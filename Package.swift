@@ -72,5 +72,6 @@ let package = Package(
             name: "stagerun",
             dependencies: ["StageRun", .product(name: "ArgumentParser", package: "swift-argument-parser")],
             swiftSettings: strict),
+        .testTarget(name: "StageContextTests", dependencies: ["StageContext"], swiftSettings: strict),
     ]
 )
