@@ -72,5 +72,7 @@ let package = Package(
             name: "stagerun",
             dependencies: ["StageRun", .product(name: "ArgumentParser", package: "swift-argument-parser")],
             swiftSettings: strict),
+
+        .testTarget(name: "StageDockerfileTests", dependencies: ["StageDockerfile"], swiftSettings: strict),
     ]
 )
