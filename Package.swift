@@ -83,6 +83,10 @@ let package = Package(
             swiftSettings: strict),
 
         .testTarget(name: "StageGraphTests", dependencies: ["StageGraph", "StageHash"], swiftSettings: strict),
+
+        .testTarget(
+            name: "StageEngineTests",
+            dependencies: ["StageEngine", "StageGraph", "StageStore", "StageHash", "StageSystem"], swiftSettings: strict),
         .testTarget(
             name: "StageRegistryTests",
             dependencies: [
