@@ -54,7 +54,7 @@ let package = Package(
             swiftSettings: strict),
         .target(
             name: "StageImage",
-            dependencies: ["StageEngine", "StageStore", "StageHash", "StageSystem", "CISAL", "CZstd"],
+            dependencies: ["StageGraph", "StageStore", "StageHash", "StageSystem", "CISAL", "CZstd"],
             swiftSettings: strict),
         .target(
             name: "StageRegistry",
@@ -72,5 +72,7 @@ let package = Package(
             name: "stagerun",
             dependencies: ["StageRun", .product(name: "ArgumentParser", package: "swift-argument-parser")],
             swiftSettings: strict),
+
+        .testTarget(name: "StageImageTests", dependencies: ["StageImage"], swiftSettings: strict),
     ]
 )
