@@ -2,33 +2,15 @@
 
 import CSandbox
 import Glibc
+import StageEngine
 import StageSystem
 import Synchronization
 
-/// How a command ended.
-public enum ExitStatus: Sendable, Hashable, CustomStringConvertible {
-    case exited(Int32)
-    case signalled(Int32)
-
+extension ExitStatus {
     /// From the status that `wait` gives.
     init(waitStatus: CInt) {
         let signal = waitStatus & 0x7F
         self = signal == 0 ? .exited((waitStatus >> 8) & 0xFF) : .signalled(signal)
-    }
-
-    /// As a shell reports it: the code, or 128 + the signal.
-    public var code: Int32 {
-        switch self {
-        case .exited(let code): code
-        case .signalled(let signal): 128 + signal
-        }
-    }
-
-    public var description: String {
-        switch self {
-        case .exited(let code): "exit status \(code)"
-        case .signalled(let signal): "killed by signal \(signal)"
-        }
     }
 }
 
@@ -157,27 +139,27 @@ public final class SandboxProcess: Sendable {
 /// The pipe that carries a command's output, both streams in the order they were written.
 public struct OutputPipe: ~Copyable, Sendable {
     /// For `SandboxProcess.wait`; reads from it do not block.
-    public let reader: OwnedFD
-    private var writer: OwnedFD?
+    public let reader: CInt
+    /// What the command writes to; -1 once it is closed here.
+    public private(set) var writer: CInt
 
     public init() throws(SystemError) {
-        let ends = try OwnedFD.pipe()
-        reader = OwnedFD(owning: ends.read)
-        writer = OwnedFD(owning: ends.write)
-        try retrying("fcntl") { fcntl(ends.read, F_SETFL, O_NONBLOCK) }
+        (reader, writer) = try OwnedFD.pipe()
+        _ = fcntl(reader, F_SETFL, O_NONBLOCK)
         // A large pipe spares a chatty command and its reader most of their switches; a refusal does no harm.
-        _ = fcntl(ends.write, 1031 /* F_SETPIPE_SZ */, 1 << 20)
+        _ = fcntl(writer, 1031 /* F_SETPIPE_SZ */, 1 << 20)
     }
 
-    /// The end that the command writes to. Close it with `closeWriter` once the command has started.
-    public var writerDescriptor: CInt {
-        switch writer {
-        case .some(let end): end.raw
-        case .none: -1
-        }
+    deinit {
+        close(reader)
+        if writer >= 0 { close(writer) }
     }
 
-    public mutating func closeWriter() { writer = nil }
+    /// To be called once the command has started, so that the stream ends with it.
+    public mutating func closeWriter() {
+        if writer >= 0 { close(writer) }
+        writer = -1
+    }
 }
 
 /// Starts plans.
