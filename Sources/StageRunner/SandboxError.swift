@@ -30,9 +30,7 @@ public enum SandboxError: Error, Sendable, Hashable, CustomStringConvertible {
         case .start(let error):
             return "the sandbox cannot be started: \(error)" + (startAdvice(error).map { "; " + $0 } ?? "")
         case .action(let failure):
-            let message = failure.message.isEmpty ? "" : " (\(failure.message))"
-            let advice = failure.advice.map { "; " + $0 } ?? ""
-            return "\(failure.action.title): \(errnoName(failure.errno))\(message)\(advice)"
+            return failure.sentence + (failure.advice.map { "; " + $0 } ?? "")
         }
     }
 
@@ -57,6 +55,11 @@ public enum SandboxError: Error, Sendable, Hashable, CustomStringConvertible {
 }
 
 extension SandboxError.Failure {
+    /// What failed and the kernel's answer: "mount proc at /proc: Operation not permitted (EPERM)".
+    var sentence: String {
+        "\(action.title): \(errnoName(errno))" + (message.isEmpty ? "" : " (\(message))")
+    }
+
     /// What helps against it, if that is known.
     var advice: String? {
         switch action {
