@@ -56,7 +56,7 @@ let package = Package(
             swiftSettings: strict),
         .target(
             name: "StageImage",
-            dependencies: ["StageEngine", "StageStore", "StageHash", "StageSystem", "CISAL", "CZstd"],
+            dependencies: ["StageGraph", "StageStore", "StageHash", "StageSystem", "CISAL", "CZstd"],
             swiftSettings: strict),
         .target(
             name: "StageRegistry",
@@ -88,6 +88,7 @@ let package = Package(
             name: "StageRunnerTests",
             dependencies: ["StageRunner", "StageEngine", "StageStore", "StageHash", "StageSystem", "SandboxProbe"],
             swiftSettings: strict),
+        .testTarget(name: "StageImageTests", dependencies: ["StageImage"], swiftSettings: strict),
         .testTarget(name: "StageGraphTests", dependencies: ["StageGraph", "StageHash"], swiftSettings: strict),
 
         .testTarget(
@@ -102,5 +103,7 @@ let package = Package(
                 .product(name: "NIOSSL", package: "swift-nio-ssl"),
             ],
             swiftSettings: strict),
+        .testTarget(name: "StageContextTests", dependencies: ["StageContext"], swiftSettings: strict),
+        .testTarget(name: "StageDockerfileTests", dependencies: ["StageDockerfile"], swiftSettings: strict),
     ]
 )
