@@ -221,7 +221,7 @@ import Testing
             "a manifest that states too much", sent(image) { $0.statedLength = 5 << 20 },
             .tooLarge(.manifest, limit: 4 << 20)),
         Lie(
-            "a manifest that does not end", sent(noise(5 << 20)) { $0.isChunked = true },
+            "a manifest that does not end", sent([UInt8](repeating: 0x20, count: 5 << 20)) { $0.isChunked = true },
             .tooLarge(.manifest, limit: 4 << 20)),
         Lie(
             "unknown", FakeRegistry.Reply(404, text: errorBody("MANIFEST_UNKNOWN")),
