@@ -48,7 +48,8 @@ final class Transport: Sendable {
                 connect: TimeAmount(configuration.timeouts.connect), read: TimeAmount(configuration.timeouts.idle)))
         // One connection per parallel download: over one HTTP/2 connection they would share its window.
         options.httpVersion = .http1Only
-        options.connectionPool.concurrentHTTP1ConnectionsPerHostSoftLimit = configuration.connectionsPerHost
+        // How many is the caller's choice: the pool would fail those that wait longer than a connection may take.
+        options.connectionPool.concurrentHTTP1ConnectionsPerHostSoftLimit = 1024
         // The retry rules are here; the pool would hide a refused connection for as long as it may take to connect.
         options.connectionPool.retryConnectionEstablishment = false
         http = HTTPClient(eventLoopGroupProvider: .singleton, configuration: options)

@@ -58,6 +58,23 @@ import Testing
         #expect(error?.problem == .redirectRefused(from: registry.host, detail: detail))
     }
 
+    @Test func aLongBodyOfARedirectIsNotRead() async throws {
+        let registry = try await FakeRegistry { request in
+            if request.path == "/elsewhere" { return .init(200, body: Self.blob) }
+            var reply = FakeRegistry.Reply(
+                302, [("Location", "/elsewhere")], body: [UInt8](repeating: 1, count: 100_000))
+            reply.isChunked = true
+            reply.cut = 50_000
+            reply.ending = .hang
+            return reply
+        }
+        let client = RegistryClient(quick(idle: .seconds(60)))
+        let start = ContinuousClock.now
+        #expect(try await client.readBlob(Self.descriptor, from: registry.reference()) == Self.blob)
+        await client.shutdown()
+        #expect(start.duration(to: .now) < .seconds(30))
+    }
+
     @Test func doesNotRunInCircles() async throws {
         let registry = try await FakeRegistry { request in .init(302, [("Location", request.path)]) }
         let error = await RegistryClient(quick(redirects: 3)).failure(
@@ -120,6 +137,30 @@ import Testing
         // The question is asked once, and its answer is remembered.
         #expect(registry.requests.map(\.path) == ["/v2/", "/v2/app/manifests/1", "/v2/app/manifests/1"])
         #expect(registry.requests.allSatisfy { $0.authorization == nil })
+    }
+
+    @Test func aPlainServerWhereTLSIsNeeded() async throws {
+        let registry = try await FakeRegistry { _ in .init(200) }
+        let transport = Transport(quick())
+        let origin = Origin(isSecure: true, host: "127.0.0.1", port: registry.port)
+        let failure = await #expect(throws: Failure.self) {
+            try await transport.exchange(origin, path: "/v2/", headers: [:])
+        }
+        guard let problem = failure?.problem, case .tls(registry.host, _) = problem else {
+            Issue.record("\(String(describing: failure))")
+            return
+        }
+        let error = RegistryError(try registry.reference(), problem)
+        #expect(
+            error.description.contains(
+                "\(registry.host) does not speak TLS; plain HTTP is only used with this machine's own addresses"))
+        try await transport.http.shutdown()
+    }
+
+    @Test func aServerThatLikesNoRequest() async throws {
+        let registry = try await FakeRegistry(greets: false) { _ in .init(400) }
+        let error = await RegistryClient(quick()).failure(of: try registry.reference())
+        #expect(error?.problem == .protocolViolation(host: registry.host, detail: "status 400"))
     }
 
     @Test func headersWithoutEnd() async throws {

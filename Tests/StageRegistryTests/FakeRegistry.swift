@@ -113,9 +113,13 @@ private final class Connection: ChannelInboundHandler {
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         received += Array(unwrapInboundIn(data).readableBytesView)
-        // A TLS hello where plain HTTP is spoken.
+        // A TLS hello where plain HTTP is spoken: the answer of Go's servers.
         if received.first == 0x16 {
-            context.close(promise: nil)
+            received = []
+            var reply = FakeRegistry.Reply()
+            reply.raw = Array("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n".utf8)
+            reply.ending = .close
+            send(reply, context)
             return
         }
         while let end = Self.headEnd(received) {
