@@ -55,8 +55,7 @@ import Testing
         let bytes = try await RegistryClient(quick(attempts: 10)).readBlob(descriptor, from: registry.reference())
         #expect(bytes == blob)
         let starts = registry.requests.map { $0.rangeStart ?? 0 }
-        #expect(
-            starts.count >= 3 && starts.first == 0 && starts == starts.sorted() && Set(starts).count == starts.count)
+        #expect(starts.count >= 3 && starts.first == 0 && starts == starts.sorted() && (starts.last ?? 0) > 0)
     }
 
     @Test func progressRenewsTheTries() async throws {
