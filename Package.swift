@@ -82,6 +82,12 @@ let package = Package(
             dependencies: ["StageRun", .product(name: "ArgumentParser", package: "swift-argument-parser")],
             swiftSettings: strict),
 
+        .executableTarget(
+            name: "SandboxProbe", dependencies: ["StageRunner"], path: "Tests/SandboxProbe", swiftSettings: strict),
+        .testTarget(
+            name: "StageRunnerTests",
+            dependencies: ["StageRunner", "StageEngine", "StageStore", "StageHash", "StageSystem", "SandboxProbe"],
+            swiftSettings: strict),
         .testTarget(name: "StageImageTests", dependencies: ["StageImage"], swiftSettings: strict),
         .testTarget(name: "StageGraphTests", dependencies: ["StageGraph", "StageHash"], swiftSettings: strict),
 
