@@ -82,9 +82,11 @@ extension StageRoot {
                 let writer = ImageWriter(store: store)
                 switch output {
                 case .oci(.path(let path), asTar: false):
-                    return try writer.writeLayout(images, blobs: ready, to: path).first
+                    try writer.writeLayout(images, blobs: ready, to: path)
+                    return try images.first.map { image throws(ImageError) in try writer.manifest(of: image.image, blobs: ready).digest }
                 case .oci(let destination, _):
-                    return try writer.writeLayoutArchive(images, blobs: ready, to: destination.archive).first
+                    try writer.writeLayoutArchive(images, blobs: ready, to: destination.archive)
+                    return try images.first.map { image throws(ImageError) in try writer.manifest(of: image.image, blobs: ready).digest }
                 case .docker(let destination):
                     try writer.writeDockerArchive(images, to: destination.archive)
                 case .tar(let destination):

@@ -61,12 +61,11 @@ extension StageRoot {
         _ container: ContainerRequest, _ executor: NamespaceExecutor, _ input: CInt?, _ output: CInt, _ error: CInt,
         _ started: @Sendable (any RunControl) -> Void
     ) async throws(ExecutorError) -> ExitStatus {
-        let null: OwnedFD
-        do throws(SystemError) { null = try OwnedFD.open("/dev/null", O_RDONLY) } catch {
-            throw ExecutorError(error.description)
-        }
+        let null = open("/dev/null", O_RDONLY | O_CLOEXEC)
+        if null < 0 { throw ExecutorError(SystemError.last("open", "/dev/null").description) }
+        defer { Glibc.close(null) }
         let running = try await executor.start(
-            container, streams: Sandbox.Streams(input: input ?? null.raw, output: output, error: error))
+            container, streams: Sandbox.Streams(input: input ?? null, output: output, error: error))
         started(ContainerControl(process: running.process))
         return try await running.wait()
     }
