@@ -82,7 +82,9 @@ let package = Package(
             dependencies: ["StageRun", .product(name: "ArgumentParser", package: "swift-argument-parser")],
             swiftSettings: strict),
 
-        .testTarget(name: "StageImageTests", dependencies: ["StageImage"], swiftSettings: strict),
+        .testTarget(
+            name: "StageImageTests",
+            dependencies: ["StageImage", "StageGraph", "StageStore", "StageHash", "StageSystem"], swiftSettings: strict),
         .testTarget(name: "StageGraphTests", dependencies: ["StageGraph", "StageHash"], swiftSettings: strict),
 
         .testTarget(
