@@ -37,11 +37,15 @@ private struct Seeded: RandomNumberGenerator {
     ]
 
     private func mutate(_ bytes: inout [UInt8], _ random: inout Seeded) {
-        for _ in 0..<Int.random(in: 1...6, using: &random) {
+        for _ in 0..<Int.random(in: 1...4, using: &random) {
             let place = Int.random(in: 0...bytes.count, using: &random)
             switch Int.random(in: 0..<4, using: &random) {
             case 0: bytes.insert(contentsOf: (Self.fragments.randomElement(using: &random) ?? "").utf8, at: place)
-            case 1: if place < bytes.count { bytes[place] = UInt8.random(in: 0...255, using: &random) }
+            case 1:
+                if place < bytes.count {
+                    bytes[place] = UInt8.random(
+                        in: 0...(Int.random(in: 0...9, using: &random) == 0 ? 255 : 127), using: &random)
+                }
             case 2:
                 let end = min(bytes.count, place + Int.random(in: 1...12, using: &random))
                 bytes.removeSubrange(place..<end)
@@ -80,7 +84,7 @@ private struct Seeded: RandomNumberGenerator {
             }
         }
         // Mutations that break everything would test nothing.
-        #expect(graphs > 60)
+        #expect(graphs > 30)
     }
 
     @Test func mutatedWords() {
@@ -165,10 +169,13 @@ private struct Seeded: RandomNumberGenerator {
         for _ in 0..<40 { text += "ENV a=$a$a\n" }
         #expect(throws: DockerfileError.self) { try Bench().lower(text) }
         var many = "FROM scratch\nENV a=" + String(repeating: "x", count: 60_000) + "\n"
-        for index in 0..<6_000 { many += "ENV b\(index)=$a\n" }
+        for index in 0..<1_500 { many += "ENV b\(index)=$a\n" }
         #expect(throws: DockerfileError.self) { try Bench().lower(many) }
-        var triggers = "FROM scratch AS t\n" + String(repeating: "ONBUILD ENV a=b\n", count: 1_500)
-        for index in 0..<1_500 { triggers += "FROM t AS s\(index)\nFROM s\(index)\n" }
-        #expect(throws: Never.self) { try Bench().lower(triggers) }
+        // Each of these stages would run 700 triggers.
+        var triggers = "FROM scratch AS t\n" + String(repeating: "ONBUILD ENV a=b\n", count: 700)
+        for index in 0..<500 { triggers += "FROM t AS s\(index)\n" }
+        triggers += "FROM scratch\n"
+        for index in 0..<500 { triggers += "COPY --from=s\(index) / /\n" }
+        #expect(throws: DockerfileError.self) { try Bench().lower(triggers) }
     }
 }
