@@ -14,7 +14,10 @@ import Testing
         ("RUNN x", "unknown instruction: RUNN", "did you mean `RUN`?"),
         ("FORM x", "unknown instruction: FORM", "did you mean `FROM`?"),
         ("zzzzzz x", "unknown instruction: zzzzzz", nil),
-        ("COPY a", "COPY requires at least two arguments, but only one was provided", "write COPY SOURCE... DESTINATION"),
+        (
+            "COPY a", "COPY requires at least two arguments, but only one was provided",
+            "write COPY SOURCE... DESTINATION"
+        ),
         ("COPY --fro=x a b", "unknown flag: --fro", "did you mean `--from`?"),
         ("ADD --from=x a b", "unknown flag: --from", nil),
         ("COPY --from=a --from=b c d", "duplicate flag: --from", "give it once"),
@@ -65,8 +68,10 @@ import Testing
 
     @Test(arguments: [
         "RUN", "CMD", "ENTRYPOINT []", "CMD []", "FROM a as b", "MAINTAINER x y", "COPY <<a <<b /c\na\nb",
-        "RUN --mount=type=cache,id=x,target=/c,sharing=locked,uid=1,mode=0755 true", "RUN --mount=target=/x,from=y true",
-        "RUN --mount=type=secret,id=s,env=S true", "RUN --mount=type=ssh true", "RUN --mount=type=tmpfs,dst=/t,size=1g true",
+        "RUN --mount=type=cache,id=x,target=/c,sharing=locked,uid=1,mode=0755 true",
+        "RUN --mount=target=/x,from=y true",
+        "RUN --mount=type=secret,id=s,env=S true", "RUN --mount=type=ssh true",
+        "RUN --mount=type=tmpfs,dst=/t,size=1g true",
         "RUN --mount=\"type=bind,\\\"source=a,b\\\",target=/x\" true", "RUN --mount=type=cache,target=$X,uid=$U true",
         "RUN --device=vendor/class=x,required true", "COPY --parents --exclude=a --exclude=b --link=false x y",
         "ADD --keep-git-dir=true --checksum=sha256:0 --unpack=false a b", "HEALTHCHECK --interval=1m30s CMD [\"a\"]",
@@ -94,7 +99,8 @@ import Testing
     }
 
     @Test(arguments: [
-        ("1h30m", Int64(5_400_000_000_000)), ("1.5s", 1_500_000_000), (".5s", 500_000_000), ("0", 0), ("2ms", 2_000_000),
+        ("1h30m", Int64(5_400_000_000_000)), ("1.5s", 1_500_000_000), (".5s", 500_000_000), ("0", 0),
+        ("2ms", 2_000_000),
         ("-3s", -3_000_000_000),
     ])
     func durations(text: String, value: Int64) {
@@ -115,7 +121,8 @@ import Testing
     }
 
     @Test(arguments: [
-        ("0755", true), ("7777", true), ("17777", false), ("8", false), ("u=rwX,go=rX", true), ("+x", true), ("g=u", true),
+        ("0755", true), ("7777", true), ("17777", false), ("8", false), ("u=rwX,go=rX", true), ("+x", true),
+        ("g=u", true),
         ("a+rw-x", true), ("", false), ("u", false), ("x+", false), ("u=rwz", false), ("755x", false),
     ])
     func modes(text: String, isValid: Bool) {

@@ -46,7 +46,7 @@ import Testing
             """
         ),
         (
-            "FROM a AS one\nCOPY --from=two / /\nFROM b AS two",
+            "FROM a AS one\nCOPY --from=two / /\nFROM b AS two\nFROM one",
             """
             Dockerfile:2:6: cannot copy from stage `two`: it is defined after stage `one`
               2 | COPY --from=two / /
@@ -99,7 +99,7 @@ import Testing
             """
             Dockerfile:2:5: RUN --mount=type=cache is not supported by this version
               2 | RUN --mount=type=cache,target=/c x
-                |     ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+                |     ^^^^^^^^^^^^^^^^^^^^^^^^^^^^
             hint: leave the mount out, or COPY what the command needs
 
             """
@@ -110,10 +110,12 @@ import Testing
     }
 
     @Test(arguments: [
-        "RUN --security=insecure x", "RUN --device=d x", "COPY --parents a b", "COPY --exclude=x a b", "ADD http://x/y z",
+        "RUN --security=insecure x", "RUN --device=d x", "COPY --parents a b", "COPY --exclude=x a b",
+        "ADD http://x/y z",
         "ADD https://github.com/a/b.git z", "ADD git@github.com:a/b z", "RUN <<E\n#!/bin/x\nE", "COPY http://x/y z",
         "COPY git://x/y z", "ADD --checksum=sha256:0 a b", "RUN []", "COPY --from=$NONE a b", "COPY --from=9 a b",
-        "STOPSIGNAL SIGFOO", "EXPOSE 80/xyz", "EXPOSE 70000", "EXPOSE 9-8", "COPY --chown=a:b:c a b", "VOLUME [\"$NONE\"]",
+        "STOPSIGNAL SIGFOO", "EXPOSE 80/xyz", "EXPOSE 70000", "EXPOSE 9-8", "COPY --chown=a:b:c a b",
+        "VOLUME [\"$NONE\"]",
         "COPY <<../x /d\nE\n../x",
     ])
     func refusedInLowering(line: String) throws {

@@ -56,7 +56,8 @@ import Testing
     }
 
     @Test(arguments: [
-        ("a b", ["a", "b"]), (" a  b ", ["a", "b"]), ("'a b' c", ["a b", "c"]), ("a\\ b", ["a b"]), ("$sp", ["p", "q"]),
+        ("a b", ["a", "b"]), (" a  b ", ["a", "b"]), ("'a b' c", ["a b", "c"]), ("a\\ b", ["a b"]),
+        ("$sp", ["p", "q"]),
         ("\"$sp\"", ["p q"]), ("x$sp", ["xp", "q"]), ("<< EOF", ["<< EOF"]), ("a <<EOF b", ["a", "<<EOF", "b"]),
         ("''", []), ("$empty", []), ("a\u{A0}b", ["a", "b"]),
     ])
@@ -69,8 +70,9 @@ import Testing
         raw.keepsQuotes = true
         raw.keepsEscapes = true
         raw.keepsUnset = true
-        #expect(try raw.expand("'a' \"$b\" \\x $no ${no} ${no:-w} $a", variables).value
-            == "'a' \"B\" \\x $no ${no} ${no:-w} A")
+        #expect(
+            try raw.expand("'a' \"$b\" \\x $no ${no} ${no:-w} $a", variables).value
+                == "'a' \"B\" \\x $no ${no} ${no:-w} A")
         var heredoc = Expansion()
         heredoc.ignoresQuotes = true
         #expect(try heredoc.expand("it's \"$a\" \\$b", variables).value == "it's \"A\" $b")

@@ -12,16 +12,28 @@ import Testing
 
     @Test(arguments: [
         ("RUN a  b", "RUN /bin/sh -c a  b # buildkit"), ("RUN [\"a\", \"b\"]", "RUN a b # buildkit"),
-        ("COPY a b", "COPY a b # buildkit"), ("COPY --from=x --link --chown=1:2 --chmod=755 ./a /b/ c/", "COPY --chown=1:2 --chmod=755 ./a /b/ c/ # buildkit"),
+        ("COPY a b", "COPY a b # buildkit"),
+        (
+            "COPY --from=x --link --chown=1:2 --chmod=755 ./a /b/ c/",
+            "COPY --chown=1:2 --chmod=755 ./a /b/ c/ # buildkit"
+        ),
         ("ADD a.tar /", "ADD a.tar / # buildkit"), ("COPY <<E /x\nhi\nE", "COPY <<E /x # buildkit"),
         ("WORKDIR /app/", "WORKDIR /app"), ("WORKDIR /", "WORKDIR /"), ("CMD [\"./server\"]", "CMD [\"./server\"]"),
         ("CMD [\"a\", \"b\\\"c\"]", "CMD [\"a\" \"b\\\"c\"]"), ("CMD a b", "CMD [\"/bin/sh\" \"-c\" \"a b\"]"),
         ("CMD []", "CMD []"), ("ENTRYPOINT [\"a\"]", "ENTRYPOINT [\"a\"]"), ("ENV A=b C='d e'", "ENV A=b C=d e"),
         ("LABEL a=b", "LABEL a=b"), ("EXPOSE 80 443/tcp 53/udp", "EXPOSE [443/tcp 53/udp 80/tcp]"),
         ("EXPOSE 8000-8002", "EXPOSE [8000/tcp 8001/tcp 8002/tcp]"), ("VOLUME /d /e", "VOLUME [/d /e]"),
-        ("USER u:g", "USER u:g"), ("STOPSIGNAL SIGINT", "STOPSIGNAL SIGINT"), ("SHELL [\"/bin/b\", \"-c\"]", "SHELL [/bin/b -c]"),
-        ("ARG X=y Z", "ARG X=y Z"), ("MAINTAINER me", "MAINTAINER me"), ("HEALTHCHECK NONE", "HEALTHCHECK {Test:[NONE] Interval:0s Timeout:0s StartPeriod:0s StartInterval:0s Retries:0}"),
-        ("HEALTHCHECK --interval=30s --retries=3 CMD curl x", "HEALTHCHECK {Test:[CMD-SHELL curl x] Interval:30s Timeout:0s StartPeriod:0s StartInterval:0s Retries:3}"),
+        ("USER u:g", "USER u:g"), ("STOPSIGNAL SIGINT", "STOPSIGNAL SIGINT"),
+        ("SHELL [\"/bin/b\", \"-c\"]", "SHELL [/bin/b -c]"),
+        ("ARG X=y Z", "ARG X=y Z"), ("MAINTAINER me", "MAINTAINER me"),
+        (
+            "HEALTHCHECK NONE",
+            "HEALTHCHECK {Test:[NONE] Interval:0s Timeout:0s StartPeriod:0s StartInterval:0s Retries:0}"
+        ),
+        (
+            "HEALTHCHECK --interval=30s --retries=3 CMD curl x",
+            "HEALTHCHECK {Test:[CMD-SHELL curl x] Interval:30s Timeout:0s StartPeriod:0s StartInterval:0s Retries:3}"
+        ),
     ])
     func historyText(line: String, expected: String) throws {
         #expect(try history(line) == [expected])
@@ -105,7 +117,10 @@ import Testing
         #expect(try value("FROM a\nARG A=1 B=$A\nENV A=2\nARG C=$A$B\nRUN x") == ["A=2", "B=1", "C=21"])
         // A stage that is FROM another has its arguments.
         #expect(try value("FROM a AS b\nARG A=1\nFROM b\nRUN x") == ["A=1"])
-        #expect(try value("FROM a\nARG TARGETARCH\nARG BUILDPLATFORM\nARG TARGETSTAGE\nRUN x") == ["TARGETARCH=amd64", "BUILDPLATFORM=linux/amd64", "TARGETSTAGE=default"])
+        #expect(
+            try value("FROM a\nARG TARGETARCH\nARG BUILDPLATFORM\nARG TARGETSTAGE\nRUN x") == [
+                "TARGETARCH=amd64", "BUILDPLATFORM=linux/amd64", "TARGETSTAGE=default",
+            ])
         #expect(try bench.lower("ARG V=1\nFROM a:$V").rounds == [["a:9"]])
         #expect(try bench.lower("ARG T=${V:-1}\nARG U=$T-x\nFROM a:${U%-x}").rounds == [["a:1"]])
     }
@@ -144,7 +159,9 @@ import Testing
     }
 
     @Test func sharedSteps() throws {
-        let graph = try Bench().graph("FROM i AS a\nCOPY x .\nFROM i AS b\nCOPY y .\nCOPY --from=a / /a\nCOPY --from=i / /i\nCOPY --from=scratch . .")
+        let graph = try Bench().graph(
+            "FROM i AS a\nCOPY x .\nFROM i AS b\nCOPY y .\nCOPY --from=a / /a\nCOPY --from=i / /i\nCOPY --from=scratch . ."
+        )
         let shared = graph.steps.filter { $0.number == 0 }.map(\.operation.golden).sorted()
         #expect(shared == ["context ''", "image i", "scratch"])
         for step in graph.steps { for input in step.inputs { #expect(input < step.id) } }
@@ -166,11 +183,12 @@ import Testing
         bench.images["base"] = base
         let outcome = try bench.lower("FROM base AS s\nONBUILD RUN b\nRUN c\nFROM s\nRUN d")
         #expect(outcome.rounds == [["base"], ["tools:1"]])
-        #expect(outcome.graph.history.map(\.createdBy) == [
-            "ARG T=tools", "COPY /t /t # buildkit", "RUN |1 T=tools /bin/sh -c a # buildkit",
-            "RUN |1 T=tools /bin/sh -c c # buildkit", "RUN |1 T=tools /bin/sh -c b # buildkit",
-            "RUN |1 T=tools /bin/sh -c d # buildkit",
-        ])
+        #expect(
+            outcome.graph.history.map(\.createdBy) == [
+                "ARG T=tools", "COPY /t /t # buildkit", "RUN |1 T=tools /bin/sh -c a # buildkit",
+                "RUN |1 T=tools /bin/sh -c c # buildkit", "RUN |1 T=tools /bin/sh -c b # buildkit",
+                "RUN |1 T=tools /bin/sh -c d # buildkit",
+            ])
         #expect(outcome.graph.config.onBuild == [])
     }
 
@@ -182,7 +200,8 @@ import Testing
         #expect(outcome.graph.platform == Platform(os: "linux", architecture: "arm64"))
         let host = Platform(os: "linux", architecture: "amd64")
         for (text, expected) in [
-            ("arm64", "linux/arm64"), ("linux", "linux/amd64"), ("linux/x86_64", "linux/amd64"), ("linux/arm", "linux/arm/v7"),
+            ("arm64", "linux/arm64"), ("linux", "linux/amd64"), ("linux/x86_64", "linux/amd64"),
+            ("linux/arm", "linux/arm/v7"),
             ("linux/arm64/v8", "linux/arm64"), ("armhf", "linux/arm/v7"),
         ] {
             #expect(Platform(specifier: text, buildsOn: host)?.description == expected)
@@ -192,16 +211,20 @@ import Testing
 
     @Test func workdirAndDestinations() throws {
         let graph = try Bench().graph(
-            "FROM scratch\nWORKDIR a\nUSER 5:6\nWORKDIR ../b/./c\nCOPY x .\nCOPY x y\nCOPY x ./z/\nCOPY ../../e //f\nCOPY g/ /\nADD t.tar ..")
-        #expect(graph.steps.dropFirst().map(\.operation.golden) == [
-            "mkdir /a", "mkdir /b/c owner 5:6", "context ''", "copy 1:x -> /b/c/ reset", "copy 1:x -> /b/c/y reset",
-            "copy 1:x -> /b/c/z/ reset", "copy 1:e -> /f reset", "copy 1:g -> / reset", "copy 1:t.tar -> /b/ reset unpack",
-        ])
+            "FROM scratch\nWORKDIR a\nUSER 5:6\nWORKDIR ../b/./c\nCOPY x .\nCOPY x y\nCOPY x ./z/\nCOPY ../../e //f\nCOPY g/ /\nADD t.tar .."
+        )
+        #expect(
+            graph.steps.dropFirst().map(\.operation.golden) == [
+                "mkdir /a", "mkdir /b/c owner 5:6", "context ''", "copy 1:x -> /b/c/ reset", "copy 1:x -> /b/c/y reset",
+                "copy 1:x -> /b/c/z/ reset", "copy 1:e -> /f reset", "copy 1:g -> / reset",
+                "copy 1:t.tar -> /b/ reset unpack",
+            ])
     }
 
     @Test func heredocsLowered() throws {
         let graph = try Bench().graph(
-            "FROM scratch\nENV v=1\nCOPY <<a <<'b' <<-c /d/\n\"$v\" it's\na\n$v\nb\n\tx\nc\nRUN <<E\nx\ny\nE\nRUN cat <<E > f\nz\nE")
+            "FROM scratch\nENV v=1\nCOPY <<a <<'b' <<-c /d/\n\"$v\" it's\na\n$v\nb\n\tx\nc\nRUN <<E\nx\ny\nE\nRUN cat <<E > f\nz\nE"
+        )
         let golden = graph.steps.map(\.operation.golden)
         #expect(golden[1] == "copy text a \"\\\"1\\\" it's\\n\" text b \"$v\\n\" text c \"x\\n\" -> /d/ reset")
         guard case .run(let script) = graph.steps[2].operation, case .run(let cat) = graph.steps[3].operation else {
@@ -214,7 +237,9 @@ import Testing
 
     @Test func networkAndUser() throws {
         let graph = try Bench().graph("FROM scratch\nUSER u\nWORKDIR /w\nRUN --network=none --security=sandbox x")
-        #expect(graph.steps[2].operation.golden == "run [\"/bin/sh\", \"-c\", \"x\"] env [\"PATH=\(StageState.defaultPath)\"] in /w as u offline")
+        #expect(
+            graph.steps[2].operation.golden
+                == "run [\"/bin/sh\", \"-c\", \"x\"] env [\"PATH=\(StageState.defaultPath)\"] in /w as u offline")
     }
 
     @Test(arguments: [
@@ -224,10 +249,12 @@ import Testing
         ("FROM a\nENV API_KEY=x", ["SecretsUsedInArgOrEnv"]), ("FROM a\nARG PUBLIC_KEY=x", []),
         ("FROM a\nENV x=$nope", ["UndefinedVar"]), ("FROM a\nARG nope\nENV x=$nope", []),
         ("FROM a\nENV a b", ["LegacyKeyValueFormat"]), ("FROM a\nMAINTAINER m", ["MaintainerDeprecated"]),
-        ("FROM a as b", ["FromAsCasing"]), ("FROM a AS Bee", ["StageNameCasing"]), ("FROM a AS scratch", ["ReservedStageName"]),
+        ("FROM a as b", ["FromAsCasing"]), ("FROM a AS Bee", ["StageNameCasing"]),
+        ("FROM a AS scratch", ["ReservedStageName"]),
         ("FROM a AS b\nFROM a AS b", ["DuplicateStageName"]), ("FROM a\nEXPOSE 1:2", ["ExposeInvalidFormat"]),
         ("FROM a\nEXPOSE 1/TCP", ["ExposeProtoCasing"]),
-        ("# check=skip=all\nFROM a\nCMD x", []), ("# check=skip=JSONArgsRecommended\nFROM a\nWORKDIR x\nCMD x", ["WorkdirRelativePath"]),
+        ("# check=skip=all\nFROM a\nCMD x", []),
+        ("# check=skip=JSONArgsRecommended\nFROM a\nWORKDIR x\nCMD x", ["WorkdirRelativePath"]),
     ])
     func warnings(text: String, rules: [String]) throws {
         if text.contains("A2as") {

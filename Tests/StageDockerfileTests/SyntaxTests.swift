@@ -32,7 +32,10 @@ import Testing
         ("RUN -- --x", ["run \"--x\" L1"]),
         ("COPY  a\tb  c/ ", ["copy \"a\" \"b\" \"c/\" L1"]),
         ("COPY \"a b\" c", ["copy \"\\\"a\" \"b\\\"\" \"c\" L1"]),
-        ("ENV a=b c=\"d e\" f='g h' i=j\\ k", ["env \"a\" \"b\" \"=\" \"c\" \"\\\"d e\\\"\" \"=\" \"f\" \"'g h'\" \"=\" \"i\" \"j\\\\ k\" \"=\" L1"]),
+        (
+            "ENV a=b c=\"d e\" f='g h' i=j\\ k",
+            ["env \"a\" \"b\" \"=\" \"c\" \"\\\"d e\\\"\" \"=\" \"f\" \"'g h'\" \"=\" \"i\" \"j\\\\ k\" \"=\" L1"]
+        ),
         ("ENV a b  c", ["env \"a\" \"b  c\" \"\" L1"]),
         ("LABEL \"x y\"=z", ["label \"\\\"x y\\\"\" \"z\" \"=\" L1"]),
         ("ARG a b=c d=\"e f\"", ["arg \"a\" \"b=c\" \"d=\\\"e f\\\"\" L1"]),
@@ -122,8 +125,10 @@ import Testing
         ("ENV a", "ENV must have two arguments"),
         ("ENV a=b c", "can't find = in `c`; it must be of the form name=value"),
         ("FROM a\nRUN b\u{0}c", "the line holds a NUL byte"),
-        ("ONBUILD ONBUILD ONBUILD ONBUILD ONBUILD ONBUILD ONBUILD ONBUILD ONBUILD ONBUILD RUN x",
-         "`ONBUILD` inside `ONBUILD` isn't allowed"),
+        (
+            "ONBUILD ONBUILD ONBUILD ONBUILD ONBUILD ONBUILD ONBUILD ONBUILD ONBUILD ONBUILD RUN x",
+            "`ONBUILD` inside `ONBUILD` isn't allowed"
+        ),
     ])
     func refusals(text: String, message: String) {
         let error = #expect(throws: DockerfileError.self) { try golden(text) }
