@@ -107,5 +107,7 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(name: "StageContextTests", dependencies: ["StageContext"], swiftSettings: strict),
         .testTarget(name: "StageDockerfileTests", dependencies: ["StageDockerfile"], swiftSettings: strict),
+        .testTarget(name: "ArchitectureTests", swiftSettings: strict),
+        .testTarget(name: "StageHashTests", dependencies: ["StageHash"], swiftSettings: strict),
     ]
 )
