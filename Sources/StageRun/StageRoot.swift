@@ -54,7 +54,9 @@ public final class StageRoot: Sendable {
                 return .success(executor)
             } catch { return .failure(error) }
         }
-        do throws(ExecutorError) { return try result.get() } catch { throw .failed(error.message, advice: error.advice) }
+        do throws(ExecutorError) { return try result.get() } catch {
+            throw .failed(error.message, advice: error.advice)
+        }
     }
 
     func registry() -> RegistryClient {

@@ -63,7 +63,8 @@ private func allowedImports() throws -> [String: Set<String>] {
             }
             for line in file.lines {
                 let words = line.split(separator: " ")
-                guard let index = words.firstIndex(of: "import"), words[..<index].allSatisfy({ $0.hasPrefix("@") || $0 == "public" })
+                guard let index = words.firstIndex(of: "import"),
+                    words[..<index].allSatisfy({ $0.hasPrefix("@") || $0 == "public" })
                 else { continue }
                 let module = String(words[index + 1].split(separator: ".")[0])
                 #expect(allowed.contains(module), "\(file.path) imports \(module)")
@@ -101,7 +102,8 @@ private func allowedImports() throws -> [String: Set<String>] {
 
     /// The primitives that may say `@unchecked Sendable`; each says beside it why that holds.
     private static let unchecked: Set<String> = [
-        "Sources/StageStore/Database.swift", "Sources/StageSystem/BlockingPool.swift", "Sources/StageImage/LayerBlob.swift",
+        "Sources/StageStore/Database.swift", "Sources/StageSystem/BlockingPool.swift",
+        "Sources/StageImage/LayerBlob.swift",
         "Sources/StageImage/ContentReader.swift",
     ]
 
