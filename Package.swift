@@ -83,7 +83,8 @@ let package = Package(
             swiftSettings: strict),
 
         .executableTarget(
-            name: "SandboxProbe", dependencies: ["StageRunner"], path: "Tests/SandboxProbe", swiftSettings: strict),
+            name: "SandboxProbe",
+            dependencies: ["StageRunner", "StageEngine", "StageGraph", "StageStore", "StageHash", "StageSystem"], path: "Tests/SandboxProbe", swiftSettings: strict),
         .testTarget(
             name: "StageRunnerTests",
             dependencies: ["StageRunner", "StageEngine", "StageStore", "StageHash", "StageSystem", "SandboxProbe"],
