@@ -56,7 +56,7 @@ let package = Package(
             swiftSettings: strict),
         .target(
             name: "StageImage",
-            dependencies: ["StageEngine", "StageStore", "StageHash", "StageSystem", "CISAL", "CZstd"],
+            dependencies: ["StageGraph", "StageStore", "StageHash", "StageSystem", "CISAL", "CZstd"],
             swiftSettings: strict),
         .target(
             name: "StageRegistry",
@@ -82,6 +82,28 @@ let package = Package(
             dependencies: ["StageRun", .product(name: "ArgumentParser", package: "swift-argument-parser")],
             swiftSettings: strict),
 
+        .executableTarget(
+            name: "SandboxProbe", dependencies: ["StageRunner"], path: "Tests/SandboxProbe", swiftSettings: strict),
+        .testTarget(
+            name: "StageRunnerTests",
+            dependencies: ["StageRunner", "StageEngine", "StageStore", "StageHash", "StageSystem", "SandboxProbe"],
+            swiftSettings: strict),
+        .testTarget(name: "StageImageTests", dependencies: ["StageImage"], swiftSettings: strict),
         .testTarget(name: "StageGraphTests", dependencies: ["StageGraph", "StageHash"], swiftSettings: strict),
+
+        .testTarget(
+            name: "StageEngineTests",
+            dependencies: ["StageEngine", "StageGraph", "StageStore", "StageHash", "StageSystem"], swiftSettings: strict),
+        .testTarget(
+            name: "StageRegistryTests",
+            dependencies: [
+                "StageRegistry", "StageGraph", "StageHash",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOSSL", package: "swift-nio-ssl"),
+            ],
+            swiftSettings: strict),
+        .testTarget(name: "StageContextTests", dependencies: ["StageContext"], swiftSettings: strict),
+        .testTarget(name: "StageDockerfileTests", dependencies: ["StageDockerfile"], swiftSettings: strict),
     ]
 )
