@@ -6,6 +6,7 @@ struct LiveScreen: Sendable {
     private let ellipsis: Character
     /// Columns that each live line takes now.
     private var painted: [Int] = []
+    private var width = 80
     private var isOpen = false
 
     init(colours: Bool, ellipsis: Character = "…") {
@@ -22,7 +23,8 @@ struct LiveScreen: Sendable {
             output += "\u{1B}[?25l"
             isOpen = true
         }
-        output += "\r" + rewind(width: width)
+        self.width = max(1, width)
+        output += "\r" + rewind()
         for line in frame.settled {
             output += line.text(width: width, colours: colours, ellipsis: ellipsis) + "\u{1B}[K\n"
         }
@@ -39,14 +41,14 @@ struct LiveScreen: Sendable {
     mutating func close() -> String {
         guard isOpen else { return "" }
         isOpen = false
-        let output = "\r" + rewind(width: .max) + "\u{1B}[J\u{1B}[?25h"
+        let output = "\r" + rewind() + "\u{1B}[J\u{1B}[?25h"
         painted = []
         return output
     }
 
     /// Up to the first live line. A terminal that became narrower has wrapped what was painted wider.
-    private func rewind(width: Int) -> String {
-        let rows = painted.reduce(0) { $0 + max(1, ($1 + width - 1) / max(1, width)) }
+    private func rewind() -> String {
+        let rows = painted.reduce(0) { $0 + max(1, ($1 + width - 1) / width) }
         return rows > 0 ? "\u{1B}[\(rows)A" : ""
     }
 }

@@ -98,13 +98,14 @@ struct PlainProgress: Sendable {
         while !bytes.isEmpty {
             let newline = bytes.firstIndex(of: 0x0A)
             guard newline != nil || bytes.count > Self.longestLine else { break }
+            if output.isEmpty { output = enter(subject, now) }
             let end = newline ?? Self.boundary(in: bytes)
             output += line(subject, bytes[..<end], now)
             bytes = bytes[(newline == nil ? end : end + 1)...]
         }
-        let head = output.isEmpty && entries[subject] != nil ? "" : enter(subject, now)
+        if entries[subject] == nil { output += enter(subject, now) }
         entries[subject]?.open[stream] = String(decoding: bytes, as: UTF8.self)
-        return head + output
+        return output
     }
 
     /// Where a line that is too long is broken: not inside a character.
