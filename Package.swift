@@ -80,7 +80,7 @@ let package = Package(
         .executableTarget(
             name: "stagerun",
             dependencies: [
-                "StageEngine", "StageGraph", "StageStore", "StageHash",
+                "StageRun", "StageEngine", "StageGraph", "StageStore", "StageHash",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict),

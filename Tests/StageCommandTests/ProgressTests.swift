@@ -3,6 +3,7 @@
 import StageEngine
 import StageGraph
 import StageHash
+import StageRun
 import Testing
 
 @testable import stagerun
@@ -62,7 +63,7 @@ enum SampleBuild {
                 #1 pulling 4MB / 4MB
                 #1 DONE 1.5s
 
-                #0 WARNING: FROM and as differ in case (Dockerfile:1)
+                #0 WARNING: Dockerfile:1: FROM and as differ in case
 
                 #0 building stage-1 for linux/amd64, 4 steps
 
@@ -164,7 +165,7 @@ enum SampleBuild {
     /// The frames after each event up to `until`, settled lines gathered.
     private func view(until: Double, height: Int = 24) -> Frame {
         var model = BuildModel()
-        var view = LiveView(subject: "app:1")
+        var view = LiveView(subject: "Building app:1")
         for (time, event) in SampleBuild.events where time <= until {
             model.apply(event, at: time)
             view.apply(event, model: model, at: time)
@@ -189,7 +190,7 @@ enum SampleBuild {
         #expect(
             text(frame.settled) == """
                 ✓ [image] golang:1.22                                        4MB  1.5s
-                ! FROM and as differ in case  Dockerfile:1
+                ! Dockerfile:1: FROM and as differ in case
                 ○ [test] not needed                                            4 steps
                 · [builder 1/3] FROM golang:1.22                                cached
                 = [builder 2/3] COPY . .                            same outcome  0.1s
@@ -286,28 +287,36 @@ enum SampleBuild {
 }
 
 @Suite struct FailureTextTests {
-    @Test func theStepsPlaceAndTheEndOfItsLog() throws {
-        var model = BuildModel()
-        model.apply(.planned(steps: SampleBuild.steps, target: "", platform: ""), at: 0)
-        model.apply(.stepStarted(step: 3, at: 0), at: 0)
-        model.apply(.stepOutput(step: 3, stream: .error, text: "./main.go:3:\tundefined: \u{1B}[2Jfoo\n"), at: 0)
-        model.apply(.stepFinished(step: 3, state: .failed, at: 1, seconds: 1, reason: "exit status 1"), at: 1)
-        let source = ["FROM golang:1.22", "WORKDIR /app", "COPY . .", "RUN go build -o server .", "CMD [\"x\"]\r"]
-        let failed = try #require(model.failed)
+    private let source = Array("FROM golang:1.22\nWORKDIR /app\nCOPY . .\nRUN go build -o server .\nCMD [\"x\"]\r\n".utf8)
+    private let step = Step(
+        id: StepID(3), operation: .scratch, inputs: [], stage: "builder", title: "RUN go build -o server .", number: 3,
+        total: 3, source: SourceRange(file: "Dockerfile", firstLine: 4, lastLine: 4))
+
+    @Test func aFailedCommandShowsItsPlaceAndTheEndOfItsLog() {
+        let log = ["./main.go:3:\tundefined: \u{1B}[2Jfoo"]
+        let error = StageRunError.build(.commandFailed(step: step, exit: .exited(2), logTail: log), source: source)
         #expect(
-            failureText(step: failed, source: source, colours: false) == """
+            failureText(error, colours: false) == """
+                error: RUN go build -o server . failed: exit status 2
 
                 Dockerfile:4
                   2 | WORKDIR /app
                   3 | COPY . .
                 > 4 | RUN go build -o server .
                   5 | CMD ["x"]
+                  6 | 
 
                 Last lines of its log:
                   ./main.go:3:    undefined: foo
 
                 """)
-        #expect(failureText(step: failed, source: nil, colours: false).hasPrefix("\nLast lines"))
+    }
+
+    @Test func aStepThatCouldNotBeDoneGivesAdvice() {
+        let error = StageRunError.build(
+            .stepFailed(step: step, message: "no\u{1B}]0;x\u{7} namespaces", advice: "run as root"), source: [])
+        #expect(failureText(error, colours: false) == "error: RUN go build -o server .: no namespaces\nrun as root\n")
+        #expect(failureText(.failed("a", advice: "b"), colours: true) == "\u{1B}[31merror:\u{1B}[0m a\nb\n")
     }
 
     @Test func aPlaceOutsideTheFileShowsNothing() {

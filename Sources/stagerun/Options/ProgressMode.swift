@@ -1,5 +1,7 @@
 // `--progress`: which reader of the build's events the person gets.
 
+import ArgumentParser
+
 /// How a build shows itself.
 enum ProgressMode: String, CaseIterable, Sendable {
     /// Live where standard error is a terminal that can move its cursor, else plain.
@@ -16,3 +18,5 @@ enum ProgressMode: String, CaseIterable, Sendable {
         return isTerminal && terminalType != "dumb" ? .tty : .plain
     }
 }
+
+extension ProgressMode: ExpressibleByArgument {}

@@ -75,11 +75,6 @@ struct BuildModel: Sendable {
         steps.values.filter(\.isRunning).sorted { $0.description.id < $1.description.id }
     }
 
-    /// The step that made the build fail: the first in the order of the Dockerfile.
-    var failed: StepRecord? {
-        steps.values.filter { $0.state == .failed }.min { $0.description.id < $1.description.id }
-    }
-
     /// How many instructions are in one of `states`.
     func count(_ states: StepState...) -> Int {
         steps.values.reduce(0) { $0 + ($1.isInstruction && $1.state.map(states.contains) == true ? 1 : 0) }
@@ -99,6 +94,13 @@ extension StepDescription {
 
     /// The title on one line, safe to show.
     var heading: String { singleLine(title) }
+}
+
+/// A warning on one line, with its place once.
+func warningText(_ message: String, _ source: SourceRange?) -> String {
+    let text = singleLine(message)
+    guard let place = source?.place, !text.hasPrefix(place + ":") else { return text }
+    return "\(place): \(text)"
 }
 
 extension SourceRange {

@@ -40,9 +40,10 @@ struct LiveView: Sendable {
     private let glyphs: Glyphs
     private let subject: String
     private var settled: [StyledLine] = []
-    private var skipped: [String] = []
+    /// A signal asked to stop, and running steps are being ended.
+    var isCancelling = false
 
-    /// - Parameter subject: what is built, for the line that sums up: the first name, or the context.
+    /// - Parameter subject: what goes on, for the line that sums up: "Building app:1".
     init(subject: String, glyphs: Glyphs = .unicode) {
         self.subject = singleLine(subject)
         self.glyphs = glyphs
@@ -57,9 +58,8 @@ struct LiveView: Sendable {
                     [("\(glyphs.notNeeded) ", .dim), ("[\(singleLine(stage))]", .dim), (" not needed", .dim)],
                     right: [(counted(instructions, "step"), .dim)]))
         case .warning(let message, let source):
-            let place = source.map { [("  \($0.place)", Style.dim)] } ?? []
             settled.append(
-                StyledLine([("\(glyphs.warning) ", .yellow), (singleLine(message), .yellow)] + place))
+                StyledLine([("\(glyphs.warning) ", .yellow), (warningText(message, source), .yellow)]))
         case .image(let name, _, let bytes, _, true) where bytes > 0:
             // An image that was there already is not news.
             let started = model.images.first { $0.name == name }?.started ?? now
@@ -160,7 +160,7 @@ struct LiveView: Sendable {
         if running > 1 { parts.append("\(running) at once" + (hidden > 0 ? " (\(hidden) not shown)" : "")) }
         return StyledLine(
             [
-                ("  Building ", .bold), (subject, .bold),
+                ("  " + (isCancelling ? "Cancelling" : subject), .bold),
                 (parts.isEmpty ? "" : "  " + parts.joined(separator: glyphs.separator), .dim),
             ], right: [(durationText(now), .bold)])
     }

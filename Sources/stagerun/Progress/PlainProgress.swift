@@ -41,7 +41,7 @@ struct PlainProgress: Sendable {
             return leave(now)
                 + "#0 stage \(singleLine(stage)) is not needed (\(counted(instructions, "instruction")))\n\n"
         case .warning(let message, let source):
-            return leave(now) + "#0 WARNING: \(singleLine(message))\(source.map { " (\($0.place))" } ?? "")\n\n"
+            return leave(now) + "#0 WARNING: \(warningText(message, source))\n\n"
         case .image(let name, let message, let bytes, let total, let done):
             return image(name, message, bytes, total, done, now)
         case .stepStarted(let step, _): return enter(.step(step), now)

@@ -81,6 +81,25 @@ final class ProgressDisplay: Sendable {
         if broke { onBrokenPipe() }
     }
 
+    /// Nobody reads the progress any more.
+    var isBroken: Bool { state.withLock { $0.isBroken } }
+
+    /// Says that a signal was heard and work is being stopped.
+    func tellCancelling() {
+        state.withLock { state in
+            switch state.reader {
+            case .live(var view, let screen):
+                view.isCancelling = true
+                state.reader = .live(view, screen)
+                state.isDirty = true
+            case .plain, .quiet:
+                // A failed write shows at the next event; the signal matters more here.
+                try? StandardStream.error.write("cancelling; interrupt again to quit at once\n")
+            case .json: break
+            }
+        }
+    }
+
     /// Shows what is left and gives the terminal back; what the build came to.
     func finish() -> BuildModel {
         painter?.stop()

@@ -27,3 +27,10 @@ func glyphs(environment: (String) -> String?) -> Glyphs {
     guard let locale = locale?.lowercased() else { return .unicode }
     return locale.contains("utf-8") || locale.contains("utf8") ? .unicode : .ascii
 }
+
+/// Where the process is.
+func currentDirectory() -> String {
+    guard let path = getcwd(nil, 0) else { return "." }
+    defer { free(path) }
+    return String(cString: path)
+}

@@ -36,6 +36,8 @@ final class Interruption: Sendable {
 
     private struct State {
         var cancel: (@Sendable () -> Void)?
+        /// Tells the person that it stops.
+        var notice: (@Sendable () -> Void)?
         var forward: Forward?
         var resize: (@Sendable () -> Void)?
         /// Gives the terminal back before the process goes without asking anyone.
@@ -89,6 +91,7 @@ final class Interruption: Sendable {
         case .cancel(let exit):
             // A command that has nothing to cancel has nothing to tidy up either.
             guard let cancel = state.cancel else { return leave(exit, state.restore) }
+            state.notice?()
             cancel()
         case .exitNow(let exit): leave(exit, state.restore)
         case .forward(let signal): state.forward?(signal)
@@ -105,6 +108,10 @@ final class Interruption: Sendable {
     /// The exit status that a signal asked for; nil when none did.
     var requestedExit: Int32? { state.withLock { $0.exit } }
 
+    /// Stops the work as a signal would, without a word and without a status.
+    func cancel() { state.withLock { $0.cancel }?() }
+
+    func onNotice(_ body: (@Sendable () -> Void)?) { state.withLock { $0.notice = body } }
     func onCancel(_ body: @escaping @Sendable () -> Void) { state.withLock { $0.cancel = body } }
     func onForward(_ body: Forward?) { state.withLock { $0.forward = body } }
     func onResize(_ body: (@Sendable () -> Void)?) { state.withLock { $0.resize = body } }
