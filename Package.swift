@@ -93,6 +93,9 @@ let package = Package(
             dependencies: ["StageRunner", "StageEngine", "StageStore", "StageHash", "StageSystem", "SandboxProbe"],
             swiftSettings: strict),
         .testTarget(name: "StageImageTests", dependencies: ["StageImage"], swiftSettings: strict),
+        .testTarget(
+            name: "StageImageTests",
+            dependencies: ["StageImage", "StageGraph", "StageStore", "StageHash", "StageSystem"], swiftSettings: strict),
         .testTarget(name: "StageGraphTests", dependencies: ["StageGraph", "StageHash"], swiftSettings: strict),
 
         .testTarget(

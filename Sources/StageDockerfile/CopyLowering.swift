@@ -115,6 +115,7 @@ extension StageLowering {
         guard heredoc.expands else { return .text(name: name, content: heredoc.text) }
         var expansion = Expansion()
         expansion.ignoresQuotes = true
+        expansion.splitsWords = false
         return .text(name: name, content: try expand(heredoc.text, with: expansion, at: instruction.range).value)
     }
 

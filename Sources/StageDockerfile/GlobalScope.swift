@@ -20,7 +20,9 @@ struct GlobalScope {
 
     init(_ dockerfile: Dockerfile, _ options: LoweringOptions) throws(DockerfileError) {
         self.options = options
-        expansion = Expansion(escape: dockerfile.directives.escape)
+        var expansion = Expansion(escape: dockerfile.directives.escape)
+        expansion.splitsWords = false
+        self.expansion = expansion
         setPlatform("BUILD", options.buildPlatform)
         setPlatform("TARGET", options.platform)
         setPredefined("TARGETSTAGE", options.target ?? dockerfile.stages.last?.name ?? "default")

@@ -46,7 +46,7 @@ struct LoweringRound {
     private var lowered = 0
 
     /// Triggers multiply: n of them in a stage that m others start from are n times m instructions.
-    private static let mostInstructions = 1_000_000
+    private static let mostInstructions = 300_000
 
     init(_ dockerfile: Dockerfile, _ options: LoweringOptions, _ images: [String: BaseImage]) throws(DockerfileError) {
         self.dockerfile = dockerfile

@@ -21,7 +21,7 @@ struct StageLowering {
     /// The filesystem of a stage or image that a `--from` names; all of them are there by now.
     let filesystems: [SourceReference: StepID]
 
-    static let allowance = 256 << 20
+    static let allowance = 64 << 20
 
     mutating func warn(_ rule: String, _ message: String, _ range: SourceRange) {
         warnings.append(DockerfileWarning(rule: rule, message, at: range))
@@ -183,8 +183,10 @@ struct StageLowering {
 
     private mutating func expose(_ words: [Word], _ range: SourceRange) throws(DockerfileError) {
         var ports: [String] = []
+        var splitting = scope.expansion
+        splitting.splitsWords = true
         for word in words {
-            for text in try expand(word.text, at: word.range).words {
+            for text in try expand(word.text, with: splitting, at: word.range).words {
                 let specification = try PortSpecification(text, at: word.range)
                 if specification.hasHostPart {
                     warn(

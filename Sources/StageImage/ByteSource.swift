@@ -36,7 +36,7 @@ public final class MemorySource: ByteSource {
 public final class DescriptorSource: ByteSource {
     private let fd: CInt
     private let name: String
-    private var range: (offset: Int64, end: Int64)?
+    fileprivate var range: (offset: Int64, end: Int64)?
 
     /// Reads from the present position to the end: pipes and terminals too.
     public init(_ fd: CInt, name: String) {
@@ -66,6 +66,16 @@ public final class DescriptorSource: ByteSource {
         } catch {
             throw .system(error)
         }
+    }
+}
+
+extension DescriptorSource {
+    /// Passes over at most `count` bytes without reading them, where that can be done; how many it were.
+    func skip(_ count: UInt64) -> UInt64 {
+        guard let (offset, end) = range else { return 0 }
+        let skipped = min(count, UInt64(max(0, end - offset)))
+        range = (offset + Int64(skipped), end)
+        return skipped
     }
 }
 
@@ -157,13 +167,15 @@ extension ContentSource {
 
 /// Runs what throws the store's errors.
 @inline(__always)
+@discardableResult
 func storing<R>(_ body: () throws(StoreError) -> R) throws(ImageError) -> R {
     do throws(StoreError) { return try body() } catch { throw .store(error) }
 }
 
 /// Runs what throws the system's errors.
 @inline(__always)
-func calling<R>(_ body: () throws(SystemError) -> R) throws(ImageError) -> R {
+@discardableResult
+func calling<R: ~Copyable>(_ body: () throws(SystemError) -> R) throws(ImageError) -> R {
     do throws(SystemError) { return try body() } catch { throw .system(error) }
 }
 

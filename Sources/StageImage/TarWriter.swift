@@ -57,7 +57,7 @@ public struct TarWriter: ~Copyable {
     private mutating func extendedHeader(_ records: [UInt8], for member: TarMember) throws(ImageError) {
         guard UInt64(records.count) <= TarReader.headerLimit else {
             throw .unrepresentable(
-                path: printable(member.path), reason: "its extended attributes are larger than 1 MiB")
+                path: printable(member.path), reason: "its path and extended attributes take more than 1 MiB")
         }
         var header = HeaderBlock()
         header.fillExtended(for: member.path, size: records.count)

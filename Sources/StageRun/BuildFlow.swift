@@ -143,7 +143,7 @@ struct BuildFlow: Sendable {
                 }
             } catch {
                 if case .cancelled = error { throw error }
-                let located = DockerfileError("base image \(request.name): \(error.description)", range: request.range)
+                let located = DockerfileError("base image \(request.name): \(error.description)", at: request.range)
                 throw .dockerfile(located, rendered: located.rendered(source: source.bytes))
             }
         }

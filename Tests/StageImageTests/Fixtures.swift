@@ -10,9 +10,11 @@ import Testing
 @testable import StageImage
 
 /// A member and its content, for archives made in memory.
-struct Item {
+struct Item: CustomTestStringConvertible {
     var member: TarMember
     var content: [UInt8] = []
+
+    var testDescription: String { printable(member.path.prefix(40)) }
 
     static func file(_ path: String, _ text: String, mode: UInt16 = 0o644) -> Item {
         file(path, Array(text.utf8), mode: mode)

@@ -60,7 +60,8 @@ final class FakeRegistry: Sendable {
     private let log: RequestLog
     let port: Int
 
-    init(tls: NIOSSLContext? = nil, answer: @escaping @Sendable (Request) -> Reply) async throws {
+    /// - Parameter greets: whether it answers the client's first question, `GET /v2/`, by itself and unlogged.
+    init(tls: NIOSSLContext? = nil, greets: Bool = true, answer: @escaping @Sendable (Request) -> Reply) async throws {
         let log = RequestLog()
         self.log = log
         channel = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
@@ -68,7 +69,7 @@ final class FakeRegistry: Sendable {
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     if let tls { try channel.pipeline.syncOperations.addHandler(NIOSSLServerHandler(context: tls)) }
-                    try channel.pipeline.syncOperations.addHandler(Connection(log: log, answer: answer))
+                    try channel.pipeline.syncOperations.addHandler(Connection(log: log, greets: greets, answer: answer))
                 }
             }
             .bind(host: "127.0.0.1", port: 0).get()
@@ -77,7 +78,7 @@ final class FakeRegistry: Sendable {
 
     deinit { channel.close(promise: nil) }
 
-    /// Every request so far, apart from the client's question whether it speaks TLS, which it never gets to ask.
+    /// Every request so far.
     var requests: [Request] { log.all }
 
     var host: String { "127.0.0.1:\(port)" }
@@ -99,18 +100,26 @@ private final class Connection: ChannelInboundHandler {
 
     private let log: RequestLog
     private let answer: @Sendable (FakeRegistry.Request) -> FakeRegistry.Reply
+    private let greets: Bool
     private var received: [UInt8] = []
 
-    init(log: RequestLog, answer: @escaping @Sendable (FakeRegistry.Request) -> FakeRegistry.Reply) {
+    init(
+        log: RequestLog, greets: Bool, answer: @escaping @Sendable (FakeRegistry.Request) -> FakeRegistry.Reply
+    ) {
         self.log = log
+        self.greets = greets
         self.answer = answer
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         received += Array(unwrapInboundIn(data).readableBytesView)
-        // A TLS hello where plain HTTP is spoken.
+        // A TLS hello where plain HTTP is spoken: the answer of Go's servers.
         if received.first == 0x16 {
-            context.close(promise: nil)
+            received = []
+            var reply = FakeRegistry.Reply()
+            reply.raw = Array("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n".utf8)
+            reply.ending = .close
+            send(reply, context)
             return
         }
         while let end = Self.headEnd(received) {
@@ -119,6 +128,10 @@ private final class Connection: ChannelInboundHandler {
             guard let request = Self.parse(text) else {
                 context.close(promise: nil)
                 return
+            }
+            if greets, request.path == "/v2/" {
+                send(FakeRegistry.Reply(200), context)
+                continue
             }
             log.append(request)
             send(answer(request), context)
@@ -151,41 +164,44 @@ private final class Connection: ChannelInboundHandler {
 
     private func send(_ reply: FakeRegistry.Reply, _ context: ChannelHandlerContext) {
         if let raw = reply.raw {
-            write([raw], interval: .zero, ending: reply.ending, context)
+            write([ByteBuffer(bytes: raw)], interval: .zero, ending: reply.ending, context)
             return
         }
         var head = "HTTP/1.1 \(reply.status) Status\r\n"
         for (name, value) in reply.headers { head += "\(name): \(value)\r\n" }
         head += reply.isChunked ? "Transfer-Encoding: chunked\r\n" : ""
         head += reply.isChunked ? "" : "Content-Length: \(reply.statedLength ?? reply.body.count)\r\n"
-        var messages = [Array((head + "\r\n").utf8)]
-        let body = Array(reply.body.prefix(reply.cut ?? .max))
-        let size = max(1, reply.pieces?.size ?? body.count)
-        for start in stride(from: 0, to: body.count, by: size) {
-            let piece = Array(body[start..<min(start + size, body.count)])
-            messages.append(
-                reply.isChunked ? Array("\(String(piece.count, radix: 16))\r\n".utf8) + piece + [13, 10] : piece)
+        var messages = [ByteBuffer(string: head + "\r\n")]
+        let length = min(reply.body.count, reply.cut ?? .max)
+        let size = max(1, reply.pieces?.size ?? length)
+        for start in stride(from: 0, to: length, by: size) {
+            let piece = reply.body[start..<min(start + size, length)]
+            var message = ByteBuffer()
+            if reply.isChunked { message.writeString("\(String(piece.count, radix: 16))\r\n") }
+            message.writeBytes(piece)
+            if reply.isChunked { message.writeString("\r\n") }
+            messages.append(message)
         }
-        if reply.isChunked, reply.cut == nil { messages.append(Array("0\r\n\r\n".utf8)) }
-        write(messages, interval: reply.pieces?.interval ?? .zero, ending: reply.ending, context)
+        if reply.isChunked, reply.cut == nil { messages.append(ByteBuffer(string: "0\r\n\r\n")) }
+        write(messages[...], interval: reply.pieces?.interval ?? .zero, ending: reply.ending, context)
     }
 
     private func write(
-        _ messages: [[UInt8]], interval: TimeAmount, ending: FakeRegistry.Ending, _ context: ChannelHandlerContext
+        _ messages: ArraySlice<ByteBuffer>, interval: TimeAmount, ending: FakeRegistry.Ending,
+        _ context: ChannelHandlerContext
     ) {
-        guard let first = messages.first else {
-            if case .close = ending { context.close(promise: nil) }
-            return
-        }
-        let rest = Array(messages.dropFirst())
-        context.writeAndFlush(wrapOutboundOut(ByteBuffer(bytes: first)), promise: nil)
-        if interval == .zero {
+        guard let first = messages.first, context.channel.isActive else { return }
+        let rest = messages.dropFirst()
+        let written = context.writeAndFlush(wrapOutboundOut(first))
+        let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
+        if rest.isEmpty {
+            // Closing earlier would drop what the socket has not taken yet.
+            if case .close = ending { written.whenComplete { _ in bound.value.1.close(promise: nil) } }
+        } else if interval == .zero {
             write(rest, interval: interval, ending: ending, context)
         } else {
-            let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
             context.eventLoop.scheduleTask(in: interval) {
-                let (handler, context) = bound.value
-                if context.channel.isActive { handler.write(rest, interval: interval, ending: ending, context) }
+                bound.value.0.write(rest, interval: interval, ending: ending, bound.value.1)
             }
         }
     }

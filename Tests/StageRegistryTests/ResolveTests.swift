@@ -221,7 +221,7 @@ import Testing
             "a manifest that states too much", sent(image) { $0.statedLength = 5 << 20 },
             .tooLarge(.manifest, limit: 4 << 20)),
         Lie(
-            "a manifest that does not end", sent(noise(5 << 20)) { $0.isChunked = true },
+            "a manifest that does not end", sent([UInt8](repeating: 0x20, count: 5 << 20)) { $0.isChunked = true },
             .tooLarge(.manifest, limit: 4 << 20)),
         Lie(
             "unknown", FakeRegistry.Reply(404, text: errorBody("MANIFEST_UNKNOWN")),
@@ -231,8 +231,11 @@ import Testing
             "login, without a challenge", FakeRegistry.Reply(401, text: errorBody("UNAUTHORIZED")),
             .unauthorized(message: "UNAUTHORIZED: no?[2J", hasCredentials: false)),
         Lie("denied", FakeRegistry.Reply(403), .denied(message: "", hasCredentials: false)),
+        Lie(
+            "a part", FakeRegistry.Reply(206, [("Content-Type", ociManifest)], body: image),
+            .unexpectedStatus(host: "H", status: 206, message: "")),
         Lie("gone", FakeRegistry.Reply(410), .unexpectedStatus(host: "H", status: 410, message: "")),
-        Lie("no content", FakeRegistry.Reply(418), .unexpectedStatus(host: "H", status: 418, message: "")),
+        Lie("a joke", FakeRegistry.Reply(418), .unexpectedStatus(host: "H", status: 418, message: "")),
         Lie("down", FakeRegistry.Reply(503), .unexpectedStatus(host: "H", status: 503, message: ""), requests: 3),
         Lie(
             "bad gateway", FakeRegistry.Reply(502, text: "<html>"),
