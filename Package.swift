@@ -92,7 +92,6 @@ let package = Package(
             name: "StageRunnerTests",
             dependencies: ["StageRunner", "StageEngine", "StageStore", "StageHash", "StageSystem", "SandboxProbe"],
             swiftSettings: strict),
-        .testTarget(name: "StageImageTests", dependencies: ["StageImage"], swiftSettings: strict),
         .testTarget(
             name: "StageImageTests",
             dependencies: ["StageImage", "StageGraph", "StageStore", "StageHash", "StageSystem"], swiftSettings: strict),

@@ -45,37 +45,55 @@ public struct ImageWriter {
         var index = ImageIndex(manifests: [])
         try output.add("oci-layout", Self.layoutMarker)
         for named in images {
-            var layers: [Descriptor] = []
             for layer in named.image.layers {
-                guard let blob = blobs[layer.diffID] else {
-                    throw .missingPart(name: "layer \(layer.diffID)", archive: "the image")
-                }
-                layers.append(blob.descriptor)
+                let blob = try Self.blob(of: layer, in: blobs)
                 guard written.insert(blob.descriptor.digest).inserted else { continue }
                 try output.add(Self.path(blob.descriptor.digest), size: blob.descriptor.size) {
                     sink throws(ImageError) in
                     try blob.write(to: sink)
                 }
             }
-            try add(named, layers, to: output, &index, &written)
+            try add(named, try manifest(of: named.image, blobs: blobs), to: output, &index, &written)
         }
         try output.add("index.json", try JSONDocument.encode(index))
         try output.finish()
     }
 
+    /// The manifest of `image` with its layers as they are in `blobs`.
+    public func manifest(
+        of image: StoredImage, blobs: [Digest: LayerBlob]
+    ) throws(ImageError) -> (bytes: [UInt8], digest: Digest) {
+        var layers: [Descriptor] = []
+        for layer in image.layers { layers.append(try Self.blob(of: layer, in: blobs).descriptor) }
+        return try manifest(of: image, layers)
+    }
+
+    private func manifest(
+        of image: StoredImage, _ layers: [Descriptor]
+    ) throws(ImageError) -> (bytes: [UInt8], digest: Digest) {
+        let size = UInt64(try image.config(from: store).count)
+        let config = Descriptor(mediaType: MediaType.config, digest: image.id, size: size)
+        let bytes = try JSONDocument.encode(Manifest(config: config, layers: layers))
+        return (bytes, Digest.of(bytes))
+    }
+
+    private static func blob(of layer: StoredLayer, in blobs: [Digest: LayerBlob]) throws(ImageError) -> LayerBlob {
+        guard let blob = blobs[layer.diffID] else {
+            throw .missingPart(name: "layer \(layer.diffID)", archive: "the image")
+        }
+        return blob
+    }
+
     /// Writes config and manifest of an image, and its entries in the index.
     private func add(
-        _ named: NamedImage, _ layers: [Descriptor], to output: any ImageOutput, _ index: inout ImageIndex,
-        _ written: inout Set<Digest>
+        _ named: NamedImage, _ manifest: (bytes: [UInt8], digest: Digest), to output: any ImageOutput,
+        _ index: inout ImageIndex, _ written: inout Set<Digest>
     ) throws(ImageError) {
         let image = named.image
-        let config = try image.config(from: store)
-        if written.insert(image.id).inserted { try output.add(Self.path(image.id), config) }
-        let descriptor = Descriptor(mediaType: MediaType.config, digest: image.id, size: UInt64(config.count))
-        let manifest = try JSONDocument.encode(Manifest(config: descriptor, layers: layers))
-        let digest = Digest.of(manifest)
-        if written.insert(digest).inserted { try output.add(Self.path(digest), manifest) }
-        var entry = Descriptor(mediaType: MediaType.manifest, digest: digest, size: UInt64(manifest.count))
+        if written.insert(image.id).inserted { try output.add(Self.path(image.id), try image.config(from: store)) }
+        if written.insert(manifest.digest).inserted { try output.add(Self.path(manifest.digest), manifest.bytes) }
+        var entry = Descriptor(
+            mediaType: MediaType.manifest, digest: manifest.digest, size: UInt64(manifest.bytes.count))
         entry.platform = image.platform
         if named.names.isEmpty { index.manifests.append(entry) }
         for name in named.names {
@@ -113,7 +131,7 @@ public struct ImageWriter {
                     }
                 }
             }
-            try add(named, layers, to: output, &index, &written)
+            try add(named, try manifest(of: named.image, layers), to: output, &index, &written)
             items.append(
                 ArchiveItem(
                     Config: Self.path(named.image.id), RepoTags: named.names.map(\.familiar),
