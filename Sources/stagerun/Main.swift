@@ -16,7 +16,8 @@ struct Stagerun: ParsableCommand {
         discussion: "Example:\n  stagerun build -t app:1 . && stagerun run --rm app:1",
         version: "stagerun \(stagerunVersion)",
         subcommands: [
-            BuildCommand.self, ImagesCommand.self, RunCommand.self, PullCommand.self, LoadCommand.self, SaveCommand.self,
+            BuildCommand.self, ImagesCommand.self, RunCommand.self, PullCommand.self, LoadCommand.self,
+            SaveCommand.self,
             ImportCommand.self, TagCommand.self, RemoveCommand.self, InspectCommand.self, HistoryCommand.self,
         ])
 }

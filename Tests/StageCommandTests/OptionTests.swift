@@ -56,7 +56,9 @@ import Testing
     }
 
     @Test func aLabelAloneIsEmptyAndTheLastOneWins() throws {
-        let labels = try ["a", "b=1", "b=2"].map { text throws(UsageError) in try NameValue.plain(text, option: "--label") }
+        let labels = try ["a", "b=1", "b=2"].map { text throws(UsageError) in
+            try NameValue.plain(text, option: "--label")
+        }
         #expect(labels.dictionary == ["a": "", "b": "2"])
     }
 }
@@ -71,7 +73,8 @@ import Testing
         #expect(try directory(nil, all) == "/s")
         #expect(try directory(nil, all, isRoot: true) == "/s")
         #expect(try directory(nil, ["XDG_DATA_HOME": "/x/", "HOME": "/h"]) == "/x/stagerun")
-        #expect(try directory(nil, ["STAGERUN_ROOT": "", "XDG_DATA_HOME": "x", "HOME": "/h"]) == "/h/.local/share/stagerun")
+        #expect(
+            try directory(nil, ["STAGERUN_ROOT": "", "XDG_DATA_HOME": "x", "HOME": "/h"]) == "/h/.local/share/stagerun")
         #expect(try directory(nil, ["HOME": "/h"], isRoot: true) == "/var/lib/stagerun")
         #expect(throws: UsageError.self) { try directory(nil, [:]) }
         #expect(throws: UsageError.self) { try directory("", all) }

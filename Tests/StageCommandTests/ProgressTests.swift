@@ -23,7 +23,8 @@ enum SampleBuild {
     ) -> StepDescription {
         StepDescription(
             Step(
-                id: StepID(id), operation: .scratch, inputs: [], stage: stage, title: title, number: number, total: total,
+                id: StepID(id), operation: .scratch, inputs: [], stage: stage, title: title, number: number,
+                total: total,
                 source: line.map { SourceRange(file: "Dockerfile", firstLine: $0, lastLine: $0) }))
     }
 
@@ -32,7 +33,12 @@ enum SampleBuild {
         (0.10, .image(name: "golang:1.22", message: "pulling", bytes: 1_000_000, total: 4_000_000, done: false)),
         (0.50, .image(name: "golang:1.22", message: "pulling", bytes: 2_000_000, total: 4_000_000, done: false)),
         (1.50, .image(name: "golang:1.22", message: "pulling", bytes: 4_000_000, total: 4_000_000, done: true)),
-        (1.50, .warning(message: "FROM and as differ in case", source: SourceRange(file: "Dockerfile", firstLine: 1, lastLine: 1))),
+        (
+            1.50,
+            .warning(
+                message: "FROM and as differ in case",
+                source: SourceRange(file: "Dockerfile", firstLine: 1, lastLine: 1))
+        ),
         (1.50, .planned(steps: steps, target: "stage-1", platform: "linux/amd64")),
         (1.50, .stageNotNeeded(stage: "test", instructions: 4)),
         (1.60, .stepFinished(step: 0, state: .hit, at: 1.6, seconds: 0, reason: "known")),
@@ -149,7 +155,7 @@ enum SampleBuild {
         }
         text += plain.text(for: .stepFinished(step: 3, state: .ran, at: 0, seconds: 0, reason: ""), at: 0)
         let lines = text.split(separator: "\n").filter { $0.hasPrefix("#1 0.000 ") }
-        #expect(lines.count == 5)
+        #expect(lines.count == 6)
         #expect(lines.map { $0.dropFirst("#1 0.000 ".count) }.joined() == long)
     }
 
@@ -287,7 +293,8 @@ enum SampleBuild {
 }
 
 @Suite struct FailureTextTests {
-    private let source = Array("FROM golang:1.22\nWORKDIR /app\nCOPY . .\nRUN go build -o server .\nCMD [\"x\"]\r\n".utf8)
+    private let source = Array(
+        "FROM golang:1.22\nWORKDIR /app\nCOPY . .\nRUN go build -o server .\nCMD [\"x\"]\r\n".utf8)
     private let step = Step(
         id: StepID(3), operation: .scratch, inputs: [], stage: "builder", title: "RUN go build -o server .", number: 3,
         total: 3, source: SourceRange(file: "Dockerfile", firstLine: 4, lastLine: 4))

@@ -5,25 +5,30 @@ import Testing
 @testable import stagerun
 
 @Suite struct QuantityTests {
-    @Test(arguments: [
-        (0, "0B"), (1, "1B"), (999, "999B"), (1000, "1kB"), (1234, "1.23kB"), (9_995, "10kB"), (12_345_678, "12.3MB"),
-        (99_950_000, "100MB"), (999_499, "999kB"), (999_600, "1MB"), (1_200_000_000, "1.2GB"),
-        (UInt64.max, "18.4EB"),
-    ] as [(UInt64, String)])
+    @Test(
+        arguments: [
+            (0, "0B"), (1, "1B"), (999, "999B"), (1000, "1kB"), (1234, "1.23kB"), (9_995, "10kB"),
+            (12_345_678, "12.3MB"),
+            (99_950_000, "100MB"), (999_499, "999kB"), (999_600, "1MB"), (1_200_000_000, "1.2GB"),
+            (UInt64.max, "18.4EB"),
+        ] as [(UInt64, String)])
     func sizes(bytes: UInt64, text: String) { #expect(sizeText(bytes) == text) }
 
-    @Test(arguments: [
-        (0, "0.0s"), (0.04, "0.0s"), (2.34, "2.3s"), (59.94, "59.9s"), (59.96, "1m 00s"), (65, "1m 05s"),
-        (3599.6, "1h 00m"), (7380, "2h 03m"), (-1, "0.0s"),
-    ] as [(Double, String)])
+    @Test(
+        arguments: [
+            (0, "0.0s"), (0.04, "0.0s"), (2.34, "2.3s"), (59.94, "59.9s"), (59.96, "1m 00s"), (65, "1m 05s"),
+            (3599.6, "1h 00m"), (7380, "2h 03m"), (-1, "0.0s"),
+        ] as [(Double, String)])
     func durations(seconds: Double, text: String) { #expect(durationText(seconds) == text) }
 
-    @Test(arguments: [
-        (-5, "Less than a second ago"), (0, "Less than a second ago"), (1, "1 second ago"), (59, "59 seconds ago"),
-        (60, "About a minute ago"), (119, "About a minute ago"), (120, "2 minutes ago"), (3600, "About an hour ago"),
-        (5399, "About an hour ago"), (5400, "2 hours ago"), (47 * 3600, "47 hours ago"), (48 * 3600, "2 days ago"),
-        (14 * 86400, "2 weeks ago"), (60 * 86400, "2 months ago"), (800 * 86400, "2 years ago"),
-    ] as [(Int64, String)])
+    @Test(
+        arguments: [
+            (-5, "Less than a second ago"), (0, "Less than a second ago"), (1, "1 second ago"), (59, "59 seconds ago"),
+            (60, "About a minute ago"), (119, "About a minute ago"), (120, "2 minutes ago"),
+            (3600, "About an hour ago"),
+            (5399, "About an hour ago"), (5400, "2 hours ago"), (47 * 3600, "47 hours ago"), (48 * 3600, "2 days ago"),
+            (14 * 86400, "2 weeks ago"), (60 * 86400, "2 months ago"), (800 * 86400, "2 years ago"),
+        ] as [(Int64, String)])
     func ages(seconds: Int64, text: String) { #expect(ageText(seconds: seconds) == text) }
 
     @Test func fixedPointHoldsEverything() {
@@ -34,11 +39,12 @@ import Testing
         #expect(fixedPoint(1.999, digits: 2) == "2.00")
     }
 
-    @Test(arguments: [
-        (0, 0, "1970-01-01T00:00:00Z"), (951_782_400, 0, "2000-02-29T00:00:00Z"),
-        (1_714_564_800, 120_000_000, "2024-05-01T12:00:00.12Z"), (-1, 0, "1969-12-31T23:59:59Z"),
-        (4_107_542_399, 999_999_999, "2100-02-28T23:59:59.999999999Z"),
-    ] as [(Int64, UInt32, String)])
+    @Test(
+        arguments: [
+            (0, 0, "1970-01-01T00:00:00Z"), (951_782_400, 0, "2000-02-29T00:00:00Z"),
+            (1_714_564_800, 120_000_000, "2024-05-01T12:00:00.12Z"), (-1, 0, "1969-12-31T23:59:59Z"),
+            (4_107_542_399, 999_999_999, "2100-02-28T23:59:59.999999999Z"),
+        ] as [(Int64, UInt32, String)])
     func calendar(seconds: Int64, nanoseconds: UInt32, text: String) {
         #expect(calendarText(seconds: seconds, nanoseconds: nanoseconds) == text)
     }
@@ -95,7 +101,8 @@ import Testing
 @Suite struct TableTests {
     @Test func asDockerPrintsThem() {
         let text = tableText(
-            header: ["REPOSITORY", "TAG", "SIZE"], rows: [["app", "latest", "12.3MB"], ["example.com/long/name", "1", "5B"]])
+            header: ["REPOSITORY", "TAG", "SIZE"],
+            rows: [["app", "latest", "12.3MB"], ["example.com/long/name", "1", "5B"]])
         #expect(
             text == """
                 REPOSITORY              TAG       SIZE

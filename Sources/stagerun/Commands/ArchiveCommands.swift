@@ -93,7 +93,9 @@ struct ImportCommand: StageCommand {
         }
         let reference = try imageReference(name)
         let id = try await surroundings.withRoot(root) { root in
-            try await root.importRootfs(path: path == "-" ? "/dev/stdin" : path, name: reference)
+            path == "-"
+                ? try await root.importRootfs(descriptor: STDIN_FILENO, name: reference)
+                : try await root.importRootfs(path: path, name: reference)
         }
         try surroundings.output.write("\(id)\n")
         return 0

@@ -31,7 +31,8 @@ struct HistoryCommand: StageCommand {
             text = rows(details, now: 0).map { $0[0] + "\n" }.joined()
         } else {
             text = tableText(
-                header: ["IMAGE", "CREATED", "CREATED BY", "SIZE", "COMMENT"], rows: rows(details, now: currentSeconds()))
+                header: ["IMAGE", "CREATED", "CREATED BY", "SIZE", "COMMENT"],
+                rows: rows(details, now: currentSeconds()))
         }
         try surroundings.output.write(text)
         return 0

@@ -57,7 +57,8 @@ struct RunCommand: StageCommand {
     @Argument(help: ArgumentHelp("A name or an ID.", valueName: "image"))
     var image: String
 
-    @Argument(parsing: .captureForPassthrough, help: ArgumentHelp("In place of the image's command.", valueName: "command"))
+    @Argument(
+        parsing: .captureForPassthrough, help: ArgumentHelp("In place of the image's command.", valueName: "command"))
     var command: [String] = []
 
     func validate() throws {
@@ -82,7 +83,8 @@ struct RunCommand: StageCommand {
             throw UsageError("-t with -i needs a terminal on standard input; leave -t out")
         }
         let size = surroundings.output.size
-        let streams: RunStreams = tty
+        let streams: RunStreams =
+            tty
             ? .terminal(
                 input: input, output: STDOUT_FILENO, rows: UInt16(clamping: size.height),
                 columns: UInt16(clamping: size.width))

@@ -70,7 +70,8 @@ private func makeParents(of path: String) throws(UsageError) {
     for part in path.split(separator: "/").dropLast() {
         parent += "/" + part
         if mkdir(parent, 0o755) != 0, errno != EEXIST {
-            throw UsageError("cannot make \(parent): \(String(cString: strerror(errno))); give another place with --root")
+            throw UsageError(
+                "cannot make \(parent): \(String(cString: strerror(errno))); give another place with --root")
         }
     }
 }

@@ -24,7 +24,8 @@ func commaSeparatedFields(_ text: String) throws(UsageError) -> [String] {
         } else {
             while let scalar = rest.first, scalar != "," {
                 if scalar == "\"" {
-                    throw UsageError("\(text): a quote inside a field; quote the whole field and double the quote in it")
+                    throw UsageError(
+                        "\(text): a quote inside a field; quote the whole field and double the quote in it")
                 }
                 field.append(scalar)
                 rest = rest.dropFirst()

@@ -27,7 +27,8 @@ func normalized(_ arguments: [String]) -> [String] {
 /// Whether `run` takes this argument as its image: it is no option, and no option's value.
 private func isOperand(_ index: Int, _ arguments: [String]) -> Bool {
     let valued: Set<String> = [
-        "-e", "--env", "-w", "--workdir", "-u", "--user", "-v", "--volume", "--entrypoint", "--hostname", "-h", "--root",
+        "-e", "--env", "-w", "--workdir", "-u", "--user", "-v", "--volume", "--entrypoint", "--hostname", "-h",
+        "--root",
     ]
     return !arguments[index].hasPrefix("-") && !valued.contains(arguments[index - 1])
 }

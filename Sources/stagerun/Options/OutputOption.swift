@@ -25,7 +25,8 @@ struct OutputOption: Hashable, Sendable {
         let fields = try commaSeparatedFields(text)
         if fields.count == 1, fields[0] == text, !text.hasPrefix("type=") {
             guard !text.isEmpty else { throw UsageError("--output is empty; give a directory, or type=oci,dest=FILE") }
-            self = text == "-"
+            self =
+                text == "-"
                 ? OutputOption(kind: .tar, place: .standardOutput, asTar: true)
                 : OutputOption(kind: .local, place: .path(text), asTar: false)
             return

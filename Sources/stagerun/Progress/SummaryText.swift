@@ -15,8 +15,10 @@ struct BuildSummary: Sendable, Hashable {
 
     /// `Built 3f2a… as app:1 (12.3MB) in 4.1s` and `12 steps: 9 cached, 3 ran; 2 stages not needed`.
     func text(colours: Bool) -> String {
-        let named = names.isEmpty ? "" : " as " + names.map { styled($0, .bold, colours: colours) }.joined(separator: ", ")
-        let first = "Built \(styled(image.short, .bold, colours: colours))\(named) (\(sizeText(size))) "
+        let named =
+            names.isEmpty ? "" : " as " + names.map { styled($0, .bold, colours: colours) }.joined(separator: ", ")
+        let first =
+            "Built \(styled(image.short, .bold, colours: colours))\(named) (\(sizeText(size))) "
             + "in \(durationText(seconds))"
         var parts: [String] = []
         if cached > 0 { parts.append("\(cached) cached") }
