@@ -79,8 +79,12 @@ let package = Package(
             swiftSettings: strict),
         .executableTarget(
             name: "stagerun",
-            dependencies: ["StageRun", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+            dependencies: [
+                "StageRun", "StageEngine", "StageGraph", "StageStore", "StageHash",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
             swiftSettings: strict),
+        .testTarget(name: "StageCommandTests", dependencies: ["stagerun"], swiftSettings: strict),
 
         .executableTarget(
             name: "SandboxProbe",

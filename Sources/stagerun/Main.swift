@@ -1,1 +1,87 @@
-@main struct Main { static func main() {} }
+// The command: reads the command line, runs the subcommand beside a thread that waits for signals, and exits.
+
+import ArgumentParser
+import Glibc
+import StageRun
+
+/// What `--version` prints.
+let stagerunVersion = "0.1.0"
+
+/// As docker: 125 says that the command line was not understood.
+let usageStatus: Int32 = 125
+
+struct Stagerun: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "stagerun", abstract: "Build and run container images, without a daemon.",
+        discussion: "Example:\n  stagerun build -t app:1 . && stagerun run --rm app:1",
+        version: "stagerun \(stagerunVersion)",
+        subcommands: [
+            BuildCommand.self, ImagesCommand.self, RunCommand.self, PullCommand.self, LoadCommand.self,
+            SaveCommand.self,
+            ImportCommand.self, TagCommand.self, RemoveCommand.self, InspectCommand.self, HistoryCommand.self,
+        ])
+}
+
+@main struct Main {
+    static func main() {
+        Interruption.block()
+        let interruption = Interruption()
+        let command = parsed(Array(CommandLine.arguments.dropFirst()))
+        let surroundings = Surroundings(interruption: interruption)
+        let task = Task.detached {
+            let status = await run(command, surroundings)
+            exit(status)
+        }
+        if type(of: command).isCancellable { interruption.onCancel { task.cancel() } }
+        interruption.wait()
+    }
+
+    /// The subcommand; what is no subcommand (help, the version, a mistake) is answered here, and ends the process.
+    private static func parsed(_ arguments: [String]) -> any StageCommand {
+        do {
+            try checkName(arguments)
+            let command = try Stagerun.parseAsRoot(normalized(arguments))
+            if let command = command as? any StageCommand { return command }
+            throw CleanExit.helpRequest(type(of: command))
+        } catch {
+            let isSuccess = Stagerun.exitCode(for: error).isSuccess
+            var text = (error as? UsageError).map { "Error: \($0.message)" } ?? Stagerun.fullMessage(for: error)
+            if !text.isEmpty, !text.hasSuffix("\n") { text += "\n" }
+            try? (isSuccess ? StandardStream.output : .error).write(text)
+            exit(isSuccess ? 0 : usageStatus)
+        }
+    }
+
+    private static func checkName(_ arguments: [String]) throws(UsageError) {
+        guard let name = arguments.first, !name.hasPrefix("-"), name != "help" else { return }
+        let names = Stagerun.configuration.subcommands.compactMap { $0.configuration.commandName }
+        if names.contains(name) { return }
+        let nearest = nearestName(name, among: names).map { "did you mean `stagerun \($0)`?" }
+        throw UsageError("there is no command \(singleLine(name)); \(nearest ?? "see `stagerun --help`")")
+    }
+
+    private static func run(_ command: any StageCommand, _ surroundings: Surroundings) async -> Int32 {
+        let kind = type(of: command)
+        do {
+            return try await command.execute(surroundings)
+        } catch let failure as StandardStream.WriteFailure {
+            // As if SIGPIPE had ended it.
+            if failure.isClosedPipe { return exitStatus(ofSignal: SIGPIPE) }
+            surroundings.tell("error:", .red, "cannot write the output: \(String(cString: strerror(failure.errno)))")
+            return kind.failureStatus
+        } catch {
+            if let status = surroundings.interruption.requestedExit { return status }
+            if let reported = error as? ReportedFailure { return reported.status }
+            surroundings.tell("error:", .red, "\(error)")
+            if error is UsageError {
+                let name = kind.configuration.commandName ?? ""
+                surroundings.tell("", .plain, "See `stagerun \(name) --help`.")
+                return usageStatus
+            }
+            return kind.failureStatus
+        }
+    }
+}
+
+/// A failure that the person was told of already.
+struct ReportedFailure: Error { let status: Int32 }

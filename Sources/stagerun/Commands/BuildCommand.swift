@@ -1,0 +1,262 @@
+// `stagerun build`
+
+import ArgumentParser
+import Glibc
+import StageEngine
+import StageGraph
+import StageHash
+import StageRun
+
+struct BuildCommand: StageCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "build", abstract: "Build an image from a Dockerfile.",
+        discussion: """
+            Examples:
+              stagerun build -t app:1 .
+              stagerun build --target test -o type=local,dest=out .
+            """)
+    static var isCancellable: Bool { true }
+
+    @OptionGroup var root: RootOption
+
+    @Option(
+        name: [.customShort("f", allowingJoined: true), .long],
+        help: ArgumentHelp("The Dockerfile (default: Dockerfile in the context).", valueName: "path"))
+    var file: String?
+
+    @Option(
+        name: [.customShort("t", allowingJoined: true), .customLong("tag")],
+        help: ArgumentHelp("A name for the image; may be repeated.", valueName: "name"))
+    var tags: [String] = []
+
+    @Option(help: ArgumentHelp("The stage to build (default: the last).", valueName: "stage"))
+    var target: String?
+
+    @Option(
+        name: .customLong("build-arg"),
+        help: ArgumentHelp(
+            "A value for ARG; K alone takes it from the environment; may be repeated.", valueName: "k[=v]"))
+    var buildArguments: [String] = []
+
+    @Option(name: .customLong("label"), help: ArgumentHelp("A label of the image; may be repeated.", valueName: "k=v"))
+    var labels: [String] = []
+
+    @Flag(help: "Run every step, whatever is known.")
+    var noCache = false
+
+    @Option(help: ArgumentHelp("auto, tty, plain, json or quiet.", valueName: "form"))
+    var progress: ProgressMode = .auto
+
+    @Flag(name: .shortAndLong, help: "Print the image ID and nothing else.")
+    var quiet = false
+
+    @Option(
+        name: [.customShort("o", allowingJoined: true), .customLong("output")],
+        help: ArgumentHelp(
+            """
+            Where the result goes: type=oci|docker|tar|local,dest=PATH[,tar=false]. DIR alone is a local directory, - a \
+            tar on standard output; may be repeated.
+            """, valueName: "output"))
+    var outputs: [String] = []
+
+    @Option(help: ArgumentHelp("Write the image ID to a file.", valueName: "path"))
+    var iidfile: String?
+
+    @Option(help: ArgumentHelp("Write what was made to a file, as JSON.", valueName: "path"))
+    var metadataFile: String?
+
+    @Option(help: ArgumentHelp("Steps that may run at once (default: the processors).", valueName: "n"))
+    var jobs: Int?
+
+    @Option(help: ArgumentHelp("The platform to build for, such as linux/amd64.", valueName: "os/arch"))
+    var platform: String?
+
+    @Argument(help: ArgumentHelp("The directory that COPY and ADD read.", valueName: "context"))
+    var context: String
+
+    func execute(_ surroundings: Surroundings) async throws -> Int32 {
+        let mode = progress.resolved(
+            quiet: quiet, isTerminal: surroundings.error.isTerminal, terminalType: surroundings.environment("TERM"))
+        let request = try request(mode: mode, isTerminal: surroundings.output.isTerminal, surroundings.environment)
+        if let jobs, jobs < 1 { throw UsageError("--jobs \(jobs): at least 1") }
+        // An ID from an earlier build must not pass for this one's.
+        if let iidfile { unlink(iidfile) }
+        let display = makeDisplay(mode, request, surroundings)
+        let report: BuildReport
+        do {
+            report = try await surroundings.withRoot(root, jobs: jobs) { root in
+                try await root.build(request) { display.observe($0) }
+            }
+        } catch {
+            _ = display.finish()
+            surroundings.interruption.onRestore(nil)
+            if display.isBroken { return exitStatus(ofSignal: SIGPIPE) }
+            if let status = surroundings.interruption.requestedExit {
+                surroundings.tell("cancelled", .yellow, "")
+                return status
+            }
+            guard let error = error as? StageRunError else { throw error }
+            let text = failureText(error, colours: surroundings.colours)
+            try? surroundings.error.write(text)
+            throw ReportedFailure(status: Self.failureStatus)
+        }
+        _ = display.finish()
+        surroundings.interruption.onRestore(nil)
+        try conclude(report, mode, surroundings)
+        return 0
+    }
+
+    private func makeDisplay(
+        _ mode: ProgressMode, _ request: BuildRequest, _ surroundings: Surroundings
+    ) -> ProgressDisplay {
+        let interruption = surroundings.interruption
+        let display = ProgressDisplay(
+            mode: mode, subject: "Building " + (request.names.first?.familiar ?? context),
+            stream: mode == .json ? surroundings.output : surroundings.error, colours: surroundings.colours,
+            glyphs: glyphs(environment: surroundings.environment), onBrokenPipe: { interruption.cancel() })
+        interruption.onRestore { display.close() }
+        interruption.onNotice { display.tellCancelling() }
+        return display
+    }
+
+    /// What is asked for, from the options.
+    func request(
+        mode: ProgressMode, isTerminal: Bool, _ environment: (String) -> String?
+    ) throws(UsageError) -> BuildRequest {
+        var request = BuildRequest(contextPath: try contextPath())
+        request.dockerfile = file == "-" ? "/dev/stdin" : file
+        request.target = target
+        for text in buildArguments {
+            guard let pair = try NameValue.inheriting(text, option: "--build-arg", environment: environment) else {
+                continue
+            }
+            request.buildArguments[pair.name] = pair.value
+        }
+        for text in labels {
+            let pair = try NameValue.plain(text, option: "--label")
+            request.labels[pair.name] = pair.value
+        }
+        for text in tags {
+            let name = try imageReference(text)
+            if name.digest != nil { throw UsageError("-t \(text): a name to give cannot have a digest") }
+            if !request.names.contains(name) { request.names.append(name) }
+        }
+        request.useCache = !noCache
+        request.outputs = try imageOutputs(mode: mode, isTerminal: isTerminal)
+        if let platform {
+            guard let parsed = Platform(platform) else {
+                throw UsageError("--platform \(platform): write OS/ARCHITECTURE, such as linux/amd64")
+            }
+            request.platform = parsed
+        }
+        return request
+    }
+
+    private func contextPath() throws(UsageError) -> String {
+        if context == "-" { throw UsageError("a context on standard input is not supported; give a directory") }
+        if context.contains("://") || context.hasPrefix("git@") {
+            throw UsageError("\(context): a context from the network is not supported; fetch it and give its directory")
+        }
+        if context.isEmpty { throw UsageError("the context is empty; give a directory, such as .") }
+        var path = context
+        while path.count > 1, path.hasSuffix("/") { path.removeLast() }
+        return path
+    }
+
+    private func imageOutputs(mode: ProgressMode, isTerminal: Bool) throws(UsageError) -> [ImageOutput] {
+        var result: [ImageOutput] = []
+        var usesOutput = mode == .json || mode == .quiet
+        for text in outputs {
+            let option = try OutputOption(parsing: text)
+            if option.place == .standardOutput {
+                if usesOutput, mode == .json || !result.isEmpty {
+                    throw UsageError("-o \(text): standard output is taken; give dest=FILE")
+                }
+                if isTerminal { throw UsageError("-o \(text): not to a terminal; redirect it or give dest=FILE") }
+                usesOutput = true
+            }
+            result.append(option.imageOutput)
+        }
+        return result
+    }
+
+    /// True when an output goes where the image ID would be printed.
+    private var writesImageToOutput: Bool {
+        outputs.contains { (try? OutputOption(parsing: $0))?.place == .standardOutput }
+    }
+
+    private func conclude(_ report: BuildReport, _ mode: ProgressMode, _ surroundings: Surroundings) throws {
+        if let iidfile { try writeFile(iidfile, report.imageID.description) }
+        if let metadataFile { try writeFile(metadataFile, metadata(of: report).pretty) }
+        switch mode {
+        case .quiet:
+            if !writesImageToOutput { try surroundings.output.write(report.imageID.description + "\n") }
+        case .json: break
+        case .auto, .tty, .plain:
+            let text = BuildSummary(report).text(colours: surroundings.colours)
+            try surroundings.error.write(text)
+        }
+    }
+}
+
+extension OutputOption {
+    /// The facade's form.
+    var imageOutput: ImageOutput {
+        let destination: Destination
+        switch place {
+        case .standardOutput: destination = .descriptor(STDOUT_FILENO)
+        case .path(let path):
+            if kind == .local { return .local(path) }
+            destination = .path(path)
+        }
+        switch kind {
+        case .oci: return .oci(destination, asTar: asTar)
+        case .docker: return .docker(destination)
+        case .tar, .local: return .tar(destination)
+        }
+    }
+}
+
+extension BuildSummary {
+    init(_ report: BuildReport) {
+        self.init(
+            image: report.imageID, names: report.names.map(\.familiar), size: report.size, seconds: report.seconds,
+            cached: report.states[.hit] ?? 0, ran: report.states[.ran] ?? 0,
+            sameOutcome: report.states[.ranSameOutcome] ?? 0, stagesNotNeeded: report.states[.notNeeded] ?? 0)
+    }
+}
+
+/// The metadata file's document, with buildx's keys.
+func metadata(of report: BuildReport) -> JSONText {
+    var members = [
+        JSONText.Member(key: "containerimage.config.digest", value: .string(report.imageID.description))
+    ]
+    if let manifest = report.manifestDigest {
+        members.append(.init(key: "containerimage.digest", value: .string(manifest.description)))
+    }
+    if !report.names.isEmpty {
+        members.append(
+            .init(key: "image.name", value: .string(report.names.map(\.canonical).joined(separator: ","))))
+    }
+    return .object(members)
+}
+
+/// Puts `text` at `path`, whole or not at all.
+func writeFile(_ path: String, _ text: String) throws(UsageError) {
+    let partial = path + ".partial-\(getpid())"
+    func fail() -> UsageError { UsageError("cannot write \(path): \(String(cString: strerror(errno)))") }
+    let descriptor = open(partial, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
+    guard descriptor >= 0 else { throw fail() }
+    do throws(StandardStream.WriteFailure) {
+        try StandardStream(descriptor: descriptor).write(text)
+    } catch {
+        close(descriptor)
+        unlink(partial)
+        throw UsageError("cannot write \(path): \(String(cString: strerror(error.errno)))")
+    }
+    guard close(descriptor) == 0, rename(partial, path) == 0 else {
+        let error = fail()
+        unlink(partial)
+        throw error
+    }
+}

@@ -1,0 +1,47 @@
+// Writing to the person: whole texts, in order, and a closed pipe said as such.
+
+import Glibc
+
+/// Standard output or standard error.
+struct StandardStream: Sendable {
+    let descriptor: CInt
+
+    static let output = StandardStream(descriptor: STDOUT_FILENO)
+    static let error = StandardStream(descriptor: STDERR_FILENO)
+
+    /// Nobody reads any more, or the file cannot take more.
+    struct WriteFailure: Error, Sendable {
+        let errno: CInt
+        var isClosedPipe: Bool { errno == EPIPE }
+    }
+
+    var isTerminal: Bool { isatty(descriptor) == 1 }
+
+    /// Writes all of `text`. A descriptor that does not block is waited for.
+    func write(_ text: String) throws(WriteFailure) {
+        var rest = Array(text.utf8)[...]
+        while !rest.isEmpty {
+            let written = rest.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
+            if written >= 0 {
+                rest = rest.dropFirst(written)
+                continue
+            }
+            switch errno {
+            case EINTR: continue
+            case EAGAIN:
+                var waiting = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
+                _ = poll(&waiting, 1, -1)
+            default: throw WriteFailure(errno: errno)
+            }
+        }
+    }
+
+    /// Columns and rows of the terminal; 80 by 24 where there is none, or where it does not say.
+    var size: (width: Int, height: Int) {
+        var window = winsize()
+        guard ioctl(descriptor, UInt(TIOCGWINSZ), &window) == 0, window.ws_col > 0, window.ws_row > 0 else {
+            return (80, 24)
+        }
+        return (Int(window.ws_col), Int(window.ws_row))
+    }
+}
