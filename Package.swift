@@ -24,6 +24,8 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-argument-parser.git", from: "1.8.0"),
         .package(url: "https://github.com/apple/swift-crypto.git", from: "4.5.0"),
         .package(url: "https://github.com/swift-server/async-http-client.git", from: "1.37.0"),
+        .package(url: "https://github.com/apple/swift-nio.git", from: "2.80.0"),
+        .package(url: "https://github.com/apple/swift-nio-ssl.git", from: "2.30.0"),
     ],
     targets: [
         // C: shims and system libraries.
@@ -58,7 +60,14 @@ let package = Package(
             swiftSettings: strict),
         .target(
             name: "StageRegistry",
-            dependencies: ["StageHash", "StageSystem", .product(name: "AsyncHTTPClient", package: "async-http-client")],
+            dependencies: [
+                "StageGraph", "StageHash", "StageSystem",
+                .product(name: "AsyncHTTPClient", package: "async-http-client"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOSSL", package: "swift-nio-ssl"),
+            ],
             swiftSettings: strict),
         .target(name: "StageDockerfile", dependencies: ["StageGraph"], swiftSettings: strict),
         .target(
@@ -72,5 +81,7 @@ let package = Package(
             name: "stagerun",
             dependencies: ["StageRun", .product(name: "ArgumentParser", package: "swift-argument-parser")],
             swiftSettings: strict),
+
+        .testTarget(name: "StageGraphTests", dependencies: ["StageGraph", "StageHash"], swiftSettings: strict),
     ]
 )

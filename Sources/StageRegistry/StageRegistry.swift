@@ -1,1 +1,2 @@
-// StageRegistry
+// The client of the OCI distribution protocol.
+import AsyncHTTPClient

@@ -107,3 +107,24 @@ public func readFile(_ path: String, at directory: CInt = AT_FDCWD, limit: Int =
     let fd = try OwnedFD.open(path, O_RDONLY, at: directory)
     return try readToEnd(fd.raw, limit: limit, path)
 }
+
+/// Writes `bytes` to `path` so that a reader finds the old file or the new one, never a part: a temporary file beside
+/// it, synced, renamed over it, the directory synced.
+public func writeFile(_ path: String, _ bytes: [UInt8], mode: mode_t = 0o644) throws(SystemError) {
+    let temporary = "\(path).\(getpid()).\(UInt32.random(in: 0...UInt32.max)).new"
+    do throws(SystemError) {
+        let fd = try OwnedFD.open(temporary, O_WRONLY | O_CREAT | O_EXCL, mode: mode)
+        let result: Result<Void, SystemError> = bytes.withUnsafeBytes { buffer in
+            do throws(SystemError) { return .success(try writeAll(fd.raw, buffer, path)) } catch { return .failure(error) }
+        }
+        try result.get()
+        try retrying("fsync", path) { fsync(fd.raw) }
+        try retrying("rename", path) { rename(temporary, path) }
+    } catch {
+        unlink(temporary)
+        throw error
+    }
+    let parent = path.lastIndex(of: "/").map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
+    let directory = try OwnedFD.open(parent, O_RDONLY | O_DIRECTORY)
+    try retrying("fsync", parent) { fsync(directory.raw) }
+}

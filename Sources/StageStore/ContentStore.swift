@@ -1,0 +1,54 @@
+// The permissions a part of the program has on contents, split as small protocols: most only read.
+
+import StageHash
+import StageSystem
+
+/// Where contents are read from. Blocking: call on a `BlockingPool`, not on the cooperative threads.
+public protocol ContentSource: Sendable {
+    /// The size of the content in bytes; nil when it is not here.
+    func size(of digest: Digest) throws(StoreError) -> UInt64?
+
+    /// Hands out the content in order, in pieces; none for an empty one. The pieces are valid during the call only.
+    func withContent(
+        _ digest: Digest, _ body: (UnsafeRawBufferPointer) throws(StoreError) -> Void
+    ) throws(StoreError)
+}
+
+extension ContentSource {
+    /// The whole content, in memory.
+    public func read(_ digest: Digest) throws(StoreError) -> [UInt8] {
+        var bytes: [UInt8] = []
+        if let size = try size(of: digest) { bytes.reserveCapacity(Int(clamping: min(size, 1 << 30))) }
+        try withContent(digest) { piece in bytes.append(contentsOf: piece) }
+        return bytes
+    }
+}
+
+/// Takes one content in pieces. Without `finish()` nothing is kept.
+public protocol ContentIngest {
+    mutating func update(_ bytes: UnsafeRawBufferPointer) throws(StoreError)
+
+    /// Keeps what was fed and gives its name and size. Call it once, last.
+    mutating func finish() throws(StoreError) -> (digest: Digest, size: UInt64)
+}
+
+/// Where contents are written to.
+public protocol ContentSink: ContentSource {
+    /// Keeps `bytes`; the same content is kept once.
+    func put(_ bytes: UnsafeRawBufferPointer) throws(StoreError) -> Digest
+
+    /// Starts a content whose size is not known.
+    func ingest() throws(StoreError) -> any ContentIngest
+}
+
+extension ContentSink {
+    public func put(_ bytes: [UInt8]) throws(StoreError) -> Digest {
+        let result: Result<Digest, StoreError> = bytes.withUnsafeBytes { buffer in
+            do throws(StoreError) { return .success(try put(buffer)) } catch { return .failure(error) }
+        }
+        return try result.get()
+    }
+}
+
+/// All that trees and their contents need.
+public typealias TreeStore = DirectorySink & ContentSink

@@ -1,0 +1,220 @@
+// The store's index: LMDB, which readers read without a lock and which survives a kill at any moment.
+//
+// LMDB forbids opening one environment twice in a process, so open environments are shared by path (`shared`).
+
+import CLMDB
+import Glibc
+import StageSystem
+import Synchronization
+
+/// The tables of the index. Keys and values are bytes; each table's owner defines them.
+public enum Table: String, CaseIterable, Sendable {
+    /// Content digest -> where it is stored.
+    case contents
+    /// Step key -> step record.
+    case records
+    /// (input identity, result identity) -> the step key that first led there.
+    case outcomes
+    /// (object, object) -> diff ID and size of the layer between two trees.
+    case layers
+    /// Canonical reference -> image ID.
+    case tags
+    /// Image ID -> stored image.
+    case images
+    /// Small facts about the store itself.
+    case facts
+}
+
+/// An LMDB environment with one named database a table.
+///
+/// `@unchecked Sendable`: LMDB environments may be used from any thread (opened with MDB_NOTLS); nothing else is mutable.
+final class Database: @unchecked Sendable {
+    private let environment: OpaquePointer
+    private let handles: [MDB_dbi]
+
+    private static let open = Mutex<[String: WeakDatabase]>([:])
+
+    private struct WeakDatabase {
+        weak var database: Database?
+    }
+
+    /// The environment in the directory `path`, which has to exist. One instance a directory and process.
+    static func shared(_ path: String) throws(StoreError) -> Database {
+        let result: Result<Database, StoreError> = open.withLock { table in
+            if let existing = table[path]?.database { return .success(existing) }
+            do throws(StoreError) {
+                let database = try Database(path)
+                table[path] = WeakDatabase(database: database)
+                return .success(database)
+            } catch { return .failure(error) }
+        }
+        return try result.get()
+    }
+
+    private init(_ path: String) throws(StoreError) {
+        var environment: OpaquePointer?
+        try check(mdb_env_create(&environment), "create")
+        guard let environment else { throw .database(operation: "create", reason: "no environment") }
+        do throws(StoreError) {
+            try check(mdb_env_set_maxdbs(environment, UInt32(Table.allCases.count + 4)), "set up")
+            try check(mdb_env_set_maxreaders(environment, 1022), "set up")
+            // Address space only: the file grows as it is used.
+            try check(mdb_env_set_mapsize(environment, 256 << 30), "set up")
+            let flags = UInt32(MDB_NOTLS) | UInt32(MDB_NORDAHEAD) | UInt32(MDB_NOMEMINIT)
+            try check(mdb_env_open(environment, path, flags, 0o644), "open \(path)")
+            var dead: CInt = 0
+            try check(mdb_reader_check(environment, &dead), "check readers")
+            handles = try Self.openTables(environment)
+        } catch {
+            mdb_env_close(environment)
+            throw error
+        }
+        self.environment = environment
+    }
+
+    deinit { mdb_env_close(environment) }
+
+    /// Opens the tables, for reading where they exist and by a write only the first time.
+    private static func openTables(_ environment: OpaquePointer) throws(StoreError) -> [MDB_dbi] {
+        for creating in [false, true] {
+            var transaction: OpaquePointer?
+            try check(mdb_txn_begin(environment, nil, creating ? 0 : UInt32(MDB_RDONLY), &transaction), "begin")
+            var handles: [MDB_dbi] = []
+            var missing = false
+            for table in Table.allCases {
+                var handle = MDB_dbi()
+                let status = mdb_dbi_open(transaction, table.rawValue, creating ? UInt32(MDB_CREATE) : 0, &handle)
+                if status == MDB_NOTFOUND && !creating {
+                    missing = true
+                    break
+                }
+                if status != 0 {
+                    mdb_txn_abort(transaction)
+                    try check(status, "open table \(table.rawValue)")
+                }
+                handles.append(handle)
+            }
+            if missing {
+                mdb_txn_abort(transaction)
+                continue
+            }
+            try check(mdb_txn_commit(transaction), "open tables")
+            return handles
+        }
+        throw .database(operation: "open tables", reason: "they cannot be created")
+    }
+
+    private func handle(_ table: Table) -> MDB_dbi {
+        handles[Table.allCases.firstIndex(of: table) ?? 0]
+    }
+
+    /// Reads within one snapshot.
+    func read<R>(_ body: (borrowing ReadTransaction) throws(StoreError) -> R) throws(StoreError) -> R {
+        var transaction: OpaquePointer?
+        try check(mdb_txn_begin(environment, nil, UInt32(MDB_RDONLY), &transaction), "read")
+        guard let transaction else { throw .database(operation: "read", reason: "no transaction") }
+        defer { mdb_txn_abort(transaction) }
+        return try body(ReadTransaction(raw: transaction, database: self))
+    }
+
+    /// Writes all or nothing; durable when it returns.
+    func write(_ body: (borrowing WriteTransaction) throws(StoreError) -> Void) throws(StoreError) {
+        var transaction: OpaquePointer?
+        try check(mdb_txn_begin(environment, nil, 0, &transaction), "write")
+        guard let transaction else { throw .database(operation: "write", reason: "no transaction") }
+        do throws(StoreError) {
+            try body(WriteTransaction(raw: transaction, database: self))
+        } catch {
+            mdb_txn_abort(transaction)
+            throw error
+        }
+        try check(mdb_txn_commit(transaction), "commit")
+    }
+
+    struct ReadTransaction: ~Copyable {
+        fileprivate let raw: OpaquePointer
+        fileprivate let database: Database
+
+        /// Calls `body` with the value, valid during the call only; nil when the key is not there.
+        func value<R>(_ table: Table, _ key: [UInt8], _ body: (UnsafeRawBufferPointer) -> R) throws(StoreError) -> R? {
+            try get(raw, database.handle(table), key, body)
+        }
+
+        /// Visits all pairs in key order.
+        func all(_ table: Table) throws(StoreError) -> [(key: [UInt8], value: [UInt8])] {
+            var cursor: OpaquePointer?
+            try check(mdb_cursor_open(raw, database.handle(table), &cursor), "list \(table.rawValue)")
+            defer { mdb_cursor_close(cursor) }
+            var pairs: [(key: [UInt8], value: [UInt8])] = []
+            var key = MDB_val()
+            var value = MDB_val()
+            var status = mdb_cursor_get(cursor, &key, &value, MDB_FIRST)
+            while status == 0 {
+                pairs.append((Array(bytes(of: key)), Array(bytes(of: value))))
+                status = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)
+            }
+            if status != MDB_NOTFOUND { try check(status, "list \(table.rawValue)") }
+            return pairs
+        }
+    }
+
+    struct WriteTransaction: ~Copyable {
+        fileprivate let raw: OpaquePointer
+        fileprivate let database: Database
+
+        /// Keeps `value`; nil takes the key away.
+        func put(_ table: Table, _ key: [UInt8], _ value: [UInt8]?) throws(StoreError) {
+            let handle = database.handle(table)
+            let status = withValue(key) { key in
+                guard let value else { return mdb_del(raw, handle, &key, nil) }
+                return withValue(value) { value in mdb_put(raw, handle, &key, &value, 0) }
+            }
+            if value == nil && status == MDB_NOTFOUND { return }
+            try check(status, "write \(table.rawValue)")
+        }
+
+        /// Keeps `value` unless the key is there already.
+        func putIfAbsent(_ table: Table, _ key: [UInt8], _ value: [UInt8]) throws(StoreError) {
+            let handle = database.handle(table)
+            let status = withValue(key) { key in
+                withValue(value) { value in mdb_put(raw, handle, &key, &value, UInt32(MDB_NOOVERWRITE)) }
+            }
+            if status == MDB_KEYEXIST { return }
+            try check(status, "write \(table.rawValue)")
+        }
+
+        func value(_ table: Table, _ key: [UInt8]) throws(StoreError) -> [UInt8]? {
+            try get(raw, database.handle(table), key) { Array($0) }
+        }
+    }
+}
+
+private func check(_ status: CInt, _ operation: String) throws(StoreError) {
+    if status == 0 { return }
+    // Positive codes are errno, negative ones LMDB's own.
+    if status > 0 { throw .system(SystemError("index \(operation)", errno: status)) }
+    throw .database(operation: operation, reason: String(cString: mdb_strerror(status)))
+}
+
+private func bytes(of value: MDB_val) -> UnsafeRawBufferPointer {
+    UnsafeRawBufferPointer(start: value.mv_data, count: value.mv_size)
+}
+
+private func withValue<R>(_ bytes: [UInt8], _ body: (inout MDB_val) -> R) -> R {
+    bytes.withUnsafeBytes { buffer in
+        // LMDB does not write through mv_data of keys and values that it is given.
+        var value = MDB_val(
+            mv_size: buffer.count, mv_data: UnsafeMutableRawPointer(mutating: buffer.baseAddress))
+        return body(&value)
+    }
+}
+
+private func get<R>(
+    _ transaction: OpaquePointer, _ handle: MDB_dbi, _ key: [UInt8], _ body: (UnsafeRawBufferPointer) -> R
+) throws(StoreError) -> R? {
+    var value = MDB_val()
+    let status = withValue(key) { key in mdb_get(transaction, handle, &key, &value) }
+    if status == MDB_NOTFOUND { return nil }
+    try check(status, "read")
+    return body(bytes(of: value))
+}

@@ -1,0 +1,35 @@
+// What can go wrong with the store, as facts.
+
+import StageHash
+import StageSystem
+
+/// An error of the store.
+public enum StoreError: Error, Hashable, Sendable, CustomStringConvertible {
+    /// The filesystem said no.
+    case system(SystemError)
+    /// The embedded database said no.
+    case database(operation: String, reason: String)
+    /// Something stored does not read back as it was written.
+    case corrupt(String)
+    /// A content or directory that should be here is not.
+    case missing(Digest)
+    /// The store at `path` has a format that this version does not know.
+    case unknownFormat(path: String, found: String)
+
+    public var description: String {
+        switch self {
+        case .system(let error) where error.errno == 28:
+            "the store's disk is full (\(error.operation) \(error.subject)): free some space and build again; nothing is lost"
+        case .system(let error):
+            "store: \(error)"
+        case .database(let operation, let reason):
+            "store index: \(operation): \(reason)"
+        case .corrupt(let what):
+            "the store is damaged: \(what)"
+        case .missing(let digest):
+            "the store lacks \(digest), which something in it names"
+        case .unknownFormat(let path, let found):
+            "\(path) is a store of format \(found), which this version does not know: use a newer stagerun, or another --root"
+        }
+    }
+}
