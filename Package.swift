@@ -83,5 +83,18 @@ let package = Package(
             swiftSettings: strict),
 
         .testTarget(name: "StageGraphTests", dependencies: ["StageGraph", "StageHash"], swiftSettings: strict),
+
+        .testTarget(
+            name: "StageEngineTests",
+            dependencies: ["StageEngine", "StageGraph", "StageStore", "StageHash", "StageSystem"], swiftSettings: strict),
+        .testTarget(
+            name: "StageRegistryTests",
+            dependencies: [
+                "StageRegistry", "StageGraph", "StageHash",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOSSL", package: "swift-nio-ssl"),
+            ],
+            swiftSettings: strict),
     ]
 )

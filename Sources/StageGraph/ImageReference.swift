@@ -49,7 +49,7 @@ public struct ImageReference: Hashable, Comparable, Sendable, Codable, CustomStr
 
     /// The same repository with this tag and no digest.
     public func with(tag: String) throws(ImageReferenceError) -> ImageReference {
-        var parser = ReferenceParser(tag)
+        let parser = ReferenceParser(tag)
         try parser.checkTag(parser.bytes[...])
         return ImageReference(registry: registry, repository: repository, tag: tag, digest: nil)
     }

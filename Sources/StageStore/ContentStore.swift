@@ -52,3 +52,12 @@ extension ContentSink {
 
 /// All that trees and their contents need.
 public typealias TreeStore = DirectorySink & ContentSink
+
+/// Small values by key, a table a purpose.
+public protocol TableStore: Sendable {
+    /// The value of `key`; nil when there is none.
+    func get(_ table: Table, _ key: [UInt8]) throws(StoreError) -> [UInt8]?
+
+    /// Keeps `value`; nil takes the key away.
+    func set(_ table: Table, _ key: [UInt8], _ value: [UInt8]?)
+}

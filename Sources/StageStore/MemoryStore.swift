@@ -5,8 +5,9 @@ import StageSystem
 import Synchronization
 
 /// Keeps contents and directories in memory.
-public final class MemoryStore: DirectorySink, ContentSink {
+public final class MemoryStore: DirectorySink, ContentSink, TableStore {
     private let contents = Mutex<[Digest: [UInt8]]>([:])
+    private let values = Mutex<[Table: [[UInt8]: [UInt8]]]>([:])
 
     public init() {}
 
@@ -45,6 +46,14 @@ public final class MemoryStore: DirectorySink, ContentSink {
         mutating func finish() throws(StoreError) -> (digest: Digest, size: UInt64) {
             (try store.put(bytes), UInt64(bytes.count))
         }
+    }
+
+    public func get(_ table: Table, _ key: [UInt8]) throws(StoreError) -> [UInt8]? {
+        values.withLock { $0[table]?[key] }
+    }
+
+    public func set(_ table: Table, _ key: [UInt8], _ value: [UInt8]?) {
+        values.withLock { $0[table, default: [:]][key] = value }
     }
 
     public func directory(_ object: Digest) throws(StoreError) -> DirectoryObject {

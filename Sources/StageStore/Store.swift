@@ -10,7 +10,7 @@ import StageSystem
 import Synchronization
 
 /// The store on disk. All calls block: use it on a `BlockingPool`.
-public final class Store: DirectorySink, ContentSink {
+public final class Store: DirectorySink, ContentSink, TableStore {
     /// The root directory, absolute or relative to where the process was when it opened.
     public let path: String
     private let database: Database

@@ -1,0 +1,60 @@
+// The arguments and flags of `COPY` and `ADD`.
+
+import StageGraph
+
+extension CommandParser {
+    func copy(_ instruction: Instruction) throws(DockerfileError) -> CopyCommand {
+        let isAdd = instruction.name == "add"
+        let keyword = instruction.name.uppercased()
+        guard let destination = instruction.arguments.last, instruction.arguments.count >= 2 else {
+            throw DockerfileError(
+                instruction.arguments.isEmpty
+                    ? "\(keyword) requires at least two arguments"
+                    : "\(keyword) requires at least two arguments, but only one was provided",
+                at: instruction.range, hint: "write \(keyword) SOURCE... DESTINATION")
+        }
+        let flags = try FlagValues(
+            instruction,
+            isAdd
+                ? [
+                    "chown": .text, "chmod": .text, "link": .boolean, "keep-git-dir": .boolean, "checksum": .text,
+                    "unpack": .boolean, "exclude": .texts,
+                ]
+                : [
+                    "from": .text, "chown": .text, "chmod": .text, "link": .boolean, "parents": .boolean,
+                    "exclude": .texts,
+                ])
+        if try heredoc(destination, instruction) != nil {
+            throw DockerfileError("\(keyword) cannot accept a heredoc as a destination", at: destination.range)
+        }
+        var paths: [CopyCommand.Source] = []
+        var texts: [CopyCommand.Source] = []
+        for source in instruction.arguments.dropLast() {
+            if let heredoc = try heredoc(source, instruction) {
+                texts.append(.heredoc(heredoc))
+            } else {
+                paths.append(.path(source))
+            }
+        }
+        return CopyCommand(
+            isAdd: isAdd, sources: paths + texts, destination: destination, from: flags.text("from"),
+            chown: flags.text("chown"), chmod: flags.text("chmod"), link: flags.boolean("link") ?? false,
+            parents: flags.boolean("parents") == true ? flags.text("parents") : nil, excludes: flags.texts("exclude"),
+            keepsGitDirectory: flags.text("keep-git-dir"), checksum: flags.text("checksum"),
+            unpack: flags.boolean("unpack"))
+    }
+
+    /// The heredoc that a word opens; nil when it opens none.
+    private func heredoc(_ word: Word, _ instruction: Instruction) throws(DockerfileError) -> Heredoc? {
+        guard !instruction.isJSON, word.text.utf8.contains(UInt8(ascii: "<")) else { return nil }
+        let opening: HeredocWord?
+        do { opening = try HeredocWord(word.text) } catch {
+            throw DockerfileError("heredoc `\(word.text)`: \(error.message)", at: word.range)
+        }
+        guard let opening else { return nil }
+        return instruction.heredocs.last { $0.name == opening.name }
+            ?? Heredoc(
+                name: opening.name, content: "", expands: opening.expands, chomps: opening.chomps,
+                descriptor: opening.descriptor)
+    }
+}

@@ -1,0 +1,157 @@
+// What a COPY or ADD takes: its sources looked up in their trees. The selection makes the key; the graft applies it.
+
+import StageGraph
+import StageHash
+import StageStore
+import StageSystem
+
+/// Why a copy cannot be done, in the words of the person who wrote it.
+public struct CopyError: Error, Hashable, Sendable {
+    public let message: String
+    public let advice: String?
+
+    init(_ message: String, advice: String? = nil) {
+        self.message = message
+        self.advice = advice
+    }
+}
+
+/// Either kind of failure of a copy.
+enum CopyFailure: Error {
+    case refused(CopyError)
+    case store(StoreError)
+}
+
+/// One thing that is copied.
+struct SelectedSource: Sendable {
+    /// The base name it was selected by: its name in a destination directory.
+    let name: FileName?
+    let entry: Entry
+    /// What to call it in messages.
+    let title: String
+
+    var identity: Digest {
+        switch entry {
+        case .directory(let ref): ref.identity
+        case .node(let node): Digest.of(node.identityBytes())
+        }
+    }
+
+    var isDirectory: Bool {
+        if case .directory = entry { return true }
+        return false
+    }
+}
+
+/// Looks the sources of `copy` up.
+struct CopySelection: Sendable {
+    let sources: [SelectedSource]
+
+    /// - Parameter inputs: the step's inputs; sources name them by index, 0 is the destination.
+    init(_ copy: Copy, inputs: [TreeRef], store: any TreeStore) throws(CopyFailure) {
+        var sources: [SelectedSource] = []
+        for source in copy.sources {
+            switch source {
+            case .text(let name, let content):
+                sources.append(try Self.heredoc(name, content, store))
+            case .path(let input, let pattern):
+                sources += try Self.select(pattern, in: inputs[input], store)
+            }
+        }
+        self.sources = sources
+    }
+
+    private static func heredoc(
+        _ name: String, _ content: String, _ store: any TreeStore
+    ) throws(CopyFailure) -> SelectedSource {
+        do throws(StoreError) {
+            let bytes = Array(content.utf8)
+            let node = Node(
+                attributes: Attributes(mode: 0o644), content: .file(try store.put(bytes), size: UInt64(bytes.count)))
+            return SelectedSource(name: FileName(name), entry: .node(node), title: "<<\(name)")
+        } catch { throw .store(error) }
+    }
+
+    private static func select(
+        _ pattern: String, in tree: TreeRef, _ store: any TreeStore
+    ) throws(CopyFailure) -> [SelectedSource] {
+        let found: Result<[SelectedSource], CopyError>
+        do throws(StoreError) { found = try look(pattern, in: tree, store) } catch { throw .store(error) }
+        switch found {
+        case .success(let sources): return sources
+        case .failure(let error): throw .refused(error)
+        }
+    }
+
+    private static func look(
+        _ pattern: String, in tree: TreeRef, _ store: any TreeStore
+    ) throws(StoreError) -> Result<[SelectedSource], CopyError> {
+        let parsed = PathPattern(pattern)
+        guard let paths = try parsed.matches(in: tree, store: store) else {
+            return .failure(
+                CopyError("the pattern \(pattern) is malformed", advice: "a [ needs its ]; write \\[ for the character itself"))
+        }
+        var sources: [SelectedSource] = []
+        for path in paths {
+            guard let target = try store.resolve(path, in: tree), let entry = try store.entry(at: target, in: tree) else {
+                // A wildcard may match nothing, as docker has it: `COPY go.su[m] ./` is how people say "if it is there".
+                if parsed.hasWildcard { continue }
+                return .failure(try missing(pattern, path, tree, store))
+            }
+            sources.append(SelectedSource(name: path.last, entry: entry, title: pattern))
+        }
+        return .success(sources)
+    }
+
+    /// The error for a path that is not there, with the nearest name beside it.
+    private static func missing(
+        _ pattern: String, _ path: TreePath, _ tree: TreeRef, _ store: any TreeStore
+    ) throws(StoreError) -> CopyError {
+        var known = TreePath()
+        for name in path.components {
+            guard let target = try store.resolve(known.appending(name), in: tree),
+                try store.entry(at: target, in: tree) != nil
+            else {
+                var advice: String?
+                if case .directory(let ref)? = try store.entry(at: store.resolve(known, in: tree) ?? known, in: tree) {
+                    let names = try store.directory(ref.object).items.map(\.name.description)
+                    if let near = nearest(name.description, in: names) {
+                        advice = "did you mean `\(TreePath(known.components + [FileName(near)]).relative)`?"
+                    } else if names.isEmpty && known.isRoot {
+                        advice = "what it is taken from is empty: is the context right, and does an ignore file exclude it?"
+                    }
+                }
+                return CopyError("\(pattern) is not there: no \(name) in \(known)", advice: advice)
+            }
+            known = known.appending(name)
+        }
+        return CopyError("\(pattern) is a symlink that leads nowhere")
+    }
+}
+
+extension TreePath {
+    /// As text, without a leading slash.
+    var relative: String { String(decoding: relativeBytes, as: UTF8.self) }
+}
+
+/// The candidate nearest to `word` by edit distance, when it is near enough to be meant.
+func nearest(_ word: String, in candidates: [String]) -> String? {
+    let limit = max(1, word.count / 3)
+    let scored = candidates.map { ($0, editDistance(Array(word.lowercased()), Array($0.lowercased()))) }
+    return scored.filter { $0.1 <= limit }.min { $0.1 < $1.1 }?.0
+}
+
+private func editDistance(_ a: [Character], _ b: [Character]) -> Int {
+    if a.isEmpty || b.isEmpty { return max(a.count, b.count) }
+    var row = Array(0...b.count)
+    for (i, x) in a.enumerated() {
+        var diagonal = row[0]
+        row[0] = i + 1
+        for (j, y) in b.enumerated() {
+            let above = row[j + 1]
+            row[j + 1] = min(above + 1, row[j] + 1, diagonal + (x == y ? 0 : 1))
+            diagonal = above
+        }
+    }
+    return row[b.count]
+}

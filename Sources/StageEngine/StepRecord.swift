@@ -1,0 +1,125 @@
+// What is kept of a step that ran: enough to use its result, and to explain later why the next one differed.
+
+import StageGraph
+import StageHash
+import StageStore
+import StageSystem
+
+/// The record of a step, found by its key.
+public struct StepRecord: Sendable, Hashable {
+    public var key: StepKey
+    /// The walk that made the key, as text: what `explain` compares.
+    public var keyText: String
+    /// The instruction as people read it.
+    public var title: String
+    public var stage: String
+    /// The filesystem before; nil for steps that start from nothing.
+    public var input: TreeRef?
+    /// The filesystem after. The layer of the step is the difference of the two.
+    public var result: TreeRef
+    /// When it ran.
+    public var created: Timestamp
+    /// How long it ran, in nanoseconds.
+    public var duration: UInt64
+    /// Everything it wrote, as a content; nil when it wrote nothing.
+    public var log: Digest?
+
+    public init(
+        key: StepKey, keyText: String, title: String, stage: String, input: TreeRef?, result: TreeRef,
+        created: Timestamp, duration: UInt64, log: Digest?
+    ) {
+        self.key = key
+        self.keyText = keyText
+        self.title = title
+        self.stage = stage
+        self.input = input
+        self.result = result
+        self.created = created
+        self.duration = duration
+        self.log = log
+    }
+
+    private static let version: UInt8 = 1
+
+    func encoded() -> [UInt8] {
+        var out = ByteWriter()
+        out.u8(Self.version)
+        out.string(keyText)
+        out.string(title)
+        out.string(stage)
+        out.u8((input == nil ? 0 : 1) | (log == nil ? 0 : 2))
+        if let input {
+            out.digest(input.identity)
+            out.digest(input.object)
+        }
+        out.digest(result.identity)
+        out.digest(result.object)
+        out.time(created)
+        out.u64(duration)
+        if let log { out.digest(log) }
+        return out.bytes
+    }
+
+    init?(key: StepKey, _ bytes: [UInt8]) {
+        var reader = ByteReader(bytes)
+        guard reader.u8() == Self.version, let keyText = reader.string(), let title = reader.string(),
+            let stage = reader.string(), let flags = reader.u8()
+        else { return nil }
+        var input: TreeRef?
+        if flags & 1 != 0 {
+            guard let identity = reader.digest(), let object = reader.digest() else { return nil }
+            input = TreeRef(identity: identity, object: object)
+        }
+        guard let identity = reader.digest(), let object = reader.digest(), let created = reader.time(),
+            let duration = reader.u64()
+        else { return nil }
+        var log: Digest?
+        if flags & 2 != 0 {
+            guard let digest = reader.digest() else { return nil }
+            log = digest
+        }
+        guard reader.isAtEnd else { return nil }
+        self.init(
+            key: key, keyText: keyText, title: title, stage: stage, input: input,
+            result: TreeRef(identity: identity, object: object), created: created, duration: duration, log: log)
+    }
+}
+
+/// Where the builder keeps and finds records.
+public protocol StepCache: Sendable {
+    /// The record of `key`; nil when the step has not run yet.
+    func record(_ key: StepKey) throws(StoreError) -> StepRecord?
+
+    /// The record of the step that first led from `input` to `result`, whatever its key was.
+    func outcome(from input: TreeRef?, to result: TreeRef) throws(StoreError) -> StepRecord?
+
+    /// Keeps `record`. Its result has to be kept already.
+    func keep(_ record: StepRecord) throws(StoreError)
+}
+
+extension Store: StepCache {}
+extension MemoryStore: StepCache {}
+
+extension StepCache where Self: TableStore {
+    public func record(_ key: StepKey) throws(StoreError) -> StepRecord? {
+        // A record that does not decode counts as none: the step runs again and replaces it.
+        try get(.records, key.digest.bytes).flatMap { StepRecord(key: key, $0) }
+    }
+
+    public func outcome(from input: TreeRef?, to result: TreeRef) throws(StoreError) -> StepRecord? {
+        guard let bytes = try get(.outcomes, outcomeKey(input, result)) else { return nil }
+        var reader = ByteReader(bytes)
+        guard let digest = reader.digest() else { return nil }
+        return try record(StepKey(digest))
+    }
+
+    public func keep(_ record: StepRecord) throws(StoreError) {
+        set(.records, record.key.digest.bytes, record.encoded())
+        let key = outcomeKey(record.input, record.result)
+        if try get(.outcomes, key) == nil { set(.outcomes, key, record.key.digest.bytes) }
+    }
+
+    private func outcomeKey(_ input: TreeRef?, _ result: TreeRef) -> [UInt8] {
+        (input?.identity ?? .zero).bytes + result.identity.bytes
+    }
+}

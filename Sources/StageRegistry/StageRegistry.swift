@@ -1,2 +1,0 @@
-// The client of the OCI distribution protocol.
-import AsyncHTTPClient

@@ -1,0 +1,160 @@
+// COPY, ADD and WORKDIR on trees: destinations, merges, owners, modes, wildcards.
+
+import StageGraph
+import StageHash
+import StageStore
+import StageSystem
+import Testing
+
+@testable import StageEngine
+
+@Suite struct GraftTests {
+    let store = MemoryStore()
+
+    /// A tree from `path: text`; a path that ends with `/` is a directory, text that starts with `->` a symlink.
+    func tree(_ files: [String: String]) throws -> TreeRef {
+        var editor = TreeEditor(nil, store: store)
+        for (path, text) in files.sorted(by: { $0.key < $1.key }) {
+            let parents = Attributes(mode: 0o700)
+            if path.hasSuffix("/") {
+                try editor.putDirectory(Attributes(mode: 0o711), at: TreePath(path), parents: parents)
+            } else if text.hasPrefix("->") {
+                let node = Node(attributes: Attributes(mode: 0o777), content: .symlink(Array(text.dropFirst(2).utf8)))
+                try editor.put(.node(node), at: TreePath(path), parents: parents)
+            } else {
+                let node = Node(
+                    attributes: Attributes(mode: 0o640),
+                    content: .file(try store.put(Array(text.utf8)), size: UInt64(text.utf8.count)))
+                try editor.put(.node(node), at: TreePath(path), parents: parents)
+            }
+        }
+        return try editor.commit()
+    }
+
+    func list(_ tree: TreeRef) throws -> [String] {
+        var lines: [String] = []
+        try store.walk(tree) { path, entry throws(StoreError) in
+            switch entry {
+            case .directory(let ref):
+                let attributes = try store.directory(ref.object).attributes
+                lines.append("\(path)/ \(String(attributes.mode, radix: 8)) \(attributes.uid):\(attributes.gid)")
+            case .node(let node):
+                let mode = "\(String(node.attributes.mode, radix: 8)) \(node.attributes.uid):\(node.attributes.gid)"
+                switch node.content {
+                case .file(let digest, _): lines.append("\(path) \(mode) \(String(decoding: try store.read(digest), as: UTF8.self))")
+                case .symlink(let target): lines.append("\(path) ->\(String(decoding: target, as: UTF8.self))")
+                default: lines.append("\(path) \(mode)")
+                }
+            }
+        }
+        return lines
+    }
+
+    func copy(
+        _ patterns: [String], to destination: String, from source: [String: String], onto base: [String: String],
+        chown: Owner? = nil, chmod: String? = nil
+    ) throws -> [String] {
+        let copy = Copy(
+            sources: patterns.map { .path(input: 1, pattern: $0) }, destination: destination, chown: chown, chmod: chmod,
+            resetsOwner: true)
+        let inputs = [try tree(base), try tree(source)]
+        let selection = try CopySelection(copy, inputs: inputs, store: store)
+        var graft = Graft(base: inputs[0], store: store, unpacker: nil)
+        return try list(try graft.apply(copy, selection))
+    }
+
+    func refusal(_ body: () throws -> [String]) -> String {
+        do {
+            return "no error: \(try body())"
+        } catch CopyFailure.refused(let error) {
+            return error.message + (error.advice.map { " (\($0))" } ?? "")
+        } catch { return "another error: \(error)" }
+    }
+
+    @Test func aFileToANewName() throws {
+        #expect(try copy(["a"], to: "/app/b", from: ["a": "1"], onto: [:]) == ["/app/ 755 0:0", "/app/b 640 0:0 1"])
+    }
+
+    @Test func aFileIntoADirectoryBySlashAndByPresence() throws {
+        #expect(try copy(["d/a"], to: "/app/", from: ["d/a": "1"], onto: [:]) == ["/app/ 755 0:0", "/app/a 640 0:0 1"])
+        #expect(try copy(["d/a"], to: "/app", from: ["d/a": "1"], onto: ["app/": ""]) == ["/app/ 711 0:0", "/app/a 640 0:0 1"])
+    }
+
+    @Test func aDirectoryGivesItsContents() throws {
+        #expect(
+            try copy(["d"], to: "/app", from: ["d/": "", "d/a": "1", "d/e/b": "2"], onto: [:])
+                == ["/app/ 755 0:0", "/app/a 640 0:0 1", "/app/e/ 700 0:0", "/app/e/b 640 0:0 2"])
+    }
+
+    @Test func aMergeKeepsWhatIsThereAndTakesTheSourcesModesBelowTheTop() throws {
+        #expect(
+            try copy(["."], to: "/app", from: ["x": "1", "e/b": "2"], onto: ["app/": "", "app/e/": "", "app/e/c": "3"])
+                == ["/app/ 711 0:0", "/app/e/ 700 0:0", "/app/e/b 640 0:0 2", "/app/e/c 640 0:0 3", "/app/x 640 0:0 1"])
+    }
+
+    @Test func wildcards() throws {
+        let files = ["package.json": "1", "package-lock.json": "2", "index.js": "3"]
+        #expect(
+            try copy(["package*.json"], to: "/app/", from: files, onto: [:])
+                == ["/app/ 755 0:0", "/app/package-lock.json 640 0:0 2", "/app/package.json 640 0:0 1"])
+        #expect(try copy(["none*"], to: "/app/", from: files, onto: [:]) == [])
+    }
+
+    @Test func symlinksOfTheDestinationAreFollowedInside() throws {
+        #expect(
+            try copy(["a"], to: "/lib/", from: ["a": "1"], onto: ["lib": "->usr/lib", "usr/lib/": ""])
+                == ["/lib ->usr/lib", "/usr/ 700 0:0", "/usr/lib/ 711 0:0", "/usr/lib/a 640 0:0 1"])
+        #expect(
+            try copy(["a"], to: "/out/x", from: ["a": "1"], onto: ["out": "->../../../../etc"])
+                == ["/etc/ 755 0:0", "/etc/x 640 0:0 1", "/out ->../../../../etc"])
+    }
+
+    @Test func theNamedSourceFollowsItsSymlinkAndTreesKeepTheirs() throws {
+        #expect(try copy(["l"], to: "/b", from: ["a": "1", "l": "->a"], onto: [:]) == ["/b 640 0:0 1"])
+        #expect(try copy(["."], to: "/", from: ["a": "1", "l": "->a"], onto: [:]) == ["/a 640 0:0 1", "/l ->a"])
+    }
+
+    @Test func ownersAndModes() throws {
+        let passwd = "root:x:0:0::/root:/bin/sh\nnode:x:1000:1001::/home/node:/bin/sh\n"
+        let result = try copy(
+            ["d"], to: "/app", from: ["d/e/a": "1"], onto: ["etc/passwd": passwd], chown: Owner(user: "node"),
+            chmod: "u=rwX,go=rX")
+        #expect(result.filter { $0.hasPrefix("/app") } == ["/app/ 755 1000:1001", "/app/e/ 755 1000:1001", "/app/e/a 644 1000:1001 1"])
+    }
+
+    @Test func refusals() {
+        #expect(refusal { try copy(["serve"], to: "/", from: ["server": "1"], onto: [:]) } == "serve is not there: no serve in / (did you mean `server`?)")
+        #expect(refusal { try copy(["d"], to: "/f", from: ["d/a": "1"], onto: ["f": "1"]) } == "/f is not a directory")
+        #expect(refusal { try copy(["."], to: "/", from: ["x": "1"], onto: ["x/": ""]) }.hasPrefix("/x is a directory and a file would replace it"))
+        #expect(refusal { try copy(["a"], to: "/", from: ["a": "1"], onto: [:], chmod: "rwx") }.hasPrefix("--chmod=rwx is no mode"))
+        #expect(
+            refusal { try copy(["a"], to: "/", from: ["a": "1"], onto: ["etc/passwd": "node:x:1:1::/:/\n"], chown: Owner(user: "nod")) }
+                == "the user nod is not in the image's /etc/passwd (did you mean `node`?)")
+    }
+
+    @Test func workdirMakesWhatIsMissing() throws {
+        let base = try tree(["srv/": ""])
+        var graft = Graft(base: base, store: store, unpacker: nil)
+        #expect(try list(try graft.apply(MakeDirectory(path: "/srv/app/x"))) == ["/srv/ 711 0:0", "/srv/app/ 755 0:0", "/srv/app/x/ 755 0:0"])
+        var same = Graft(base: base, store: store, unpacker: nil)
+        #expect(try same.apply(MakeDirectory(path: "/srv")) == base)
+    }
+
+    @Test(arguments: [
+        ("644", 0o777, false, 0o644), ("u+x", 0o644, false, 0o744), ("+x", 0o644, false, 0o755), ("go=u", 0o740, false, 0o777),
+        ("a-w", 0o666, false, 0o444), ("X", 0o644, false, -1), ("u=rwX,go=rX", 0o600, true, 0o755), ("g+s", 0o755, true, 0o2755),
+        ("o+t", 0o755, true, 0o1755), ("8", 0, false, -1), ("17777", 0, false, -1), ("", 0, false, -1),
+    ] as [(String, Int, Bool, Int)])
+    func modes(text: String, mode: Int, isDirectory: Bool, expected: Int) {
+        let result = FileModeChange(text).map { Int($0.applied(to: UInt16(mode), isDirectory: isDirectory)) } ?? -1
+        #expect(result == expected)
+    }
+
+    @Test(arguments: [
+        ("*.go", "main.go", true), ("*.go", "main.c", false), ("a?c", "abc", true), ("[a-c]x", "bx", true), ("[^a-c]x", "bx", false),
+        ("a*b*c", "aXbYbc", true), ("a*b*c", "aXbYb", false), ("\\*", "*", true), ("\\*", "x", false), ("*", "", true), ("?", "é", true),
+    ])
+    func globs(pattern: String, name: String, expected: Bool) {
+        #expect(Glob(Array(pattern.utf8))?.matches(Array(name.utf8)) == expected)
+    }
+}
