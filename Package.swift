@@ -96,5 +96,6 @@ let package = Package(
                 .product(name: "NIOSSL", package: "swift-nio-ssl"),
             ],
             swiftSettings: strict),
+        .testTarget(name: "EndToEndTests", swiftSettings: strict),
     ]
 )
