@@ -56,7 +56,7 @@ let package = Package(
             swiftSettings: strict),
         .target(
             name: "StageImage",
-            dependencies: ["StageEngine", "StageStore", "StageHash", "StageSystem", "CISAL", "CZstd"],
+            dependencies: ["StageGraph", "StageStore", "StageHash", "StageSystem", "CISAL", "CZstd"],
             swiftSettings: strict),
         .target(
             name: "StageRegistry",
@@ -82,6 +82,15 @@ let package = Package(
             dependencies: ["StageRun", .product(name: "ArgumentParser", package: "swift-argument-parser")],
             swiftSettings: strict),
 
+        .executableTarget(
+            name: "SandboxProbe", dependencies: ["StageRunner"], path: "Tests/SandboxProbe", swiftSettings: strict),
+        .testTarget(
+            name: "StageRunnerTests",
+            dependencies: ["StageRunner", "StageEngine", "StageStore", "StageHash", "StageSystem", "SandboxProbe"],
+            swiftSettings: strict),
+        .testTarget(
+            name: "StageImageTests",
+            dependencies: ["StageImage", "StageGraph", "StageStore", "StageHash", "StageSystem"], swiftSettings: strict),
         .testTarget(name: "StageGraphTests", dependencies: ["StageGraph", "StageHash"], swiftSettings: strict),
 
         .testTarget(
@@ -97,5 +106,7 @@ let package = Package(
             ],
             swiftSettings: strict),
         .testTarget(name: "EndToEndTests", swiftSettings: strict),
+        .testTarget(name: "StageContextTests", dependencies: ["StageContext"], swiftSettings: strict),
+        .testTarget(name: "StageDockerfileTests", dependencies: ["StageDockerfile"], swiftSettings: strict),
     ]
 )

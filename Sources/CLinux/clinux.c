@@ -12,6 +12,7 @@
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/types.h>
+#include <sys/vfs.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -42,6 +43,12 @@ int clinux_statx(int dirfd, const char *path, int flags, struct clinux_stat *out
     out->ctime_sec = sx.stx_ctime.tv_sec;
     out->ctime_nsec = sx.stx_ctime.tv_nsec;
     return 0;
+}
+
+int64_t clinux_filesystem_type(int fd) {
+    struct statfs info;
+    if (fstatfs(fd, &info) != 0) return -1;
+    return (int64_t)(uint32_t)info.f_type;
 }
 
 long clinux_getdents64(int fd, void *buffer, size_t size) { return syscall(SYS_getdents64, fd, buffer, size); }

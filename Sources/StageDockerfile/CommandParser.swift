@@ -189,7 +189,9 @@ struct CommandParser {
         let fields = word.text.split(separator: ",", omittingEmptySubsequences: false)
         for (index, field) in fields.enumerated() {
             let key = field.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-            let isName = key.count == 1 && index == 0 && !field.isEmpty || key.first == "name" && key.count == 2
+            // A device's own name may hold an equals sign: vendor/class=name.
+            let isName =
+                index == 0 && !field.isEmpty && key.first != "required" || key.first == "name" && key.count == 2
             let isRequired =
                 key.first == "required" && (key.count == 1 || FlagValue.boolean(String(key[1])) != nil)
             guard isName || isRequired else {

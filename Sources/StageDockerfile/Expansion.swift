@@ -28,6 +28,8 @@ public struct Expansion: Sendable, Hashable {
     public var ignoresQuotes = false
     /// `$name` of an unset variable stays as it is written.
     public var keepsUnset = false
+    /// False saves the work when nobody asks for the words.
+    public var splitsWords = true
 
     public init() {}
 
@@ -71,7 +73,7 @@ public struct Expansion: Sendable, Hashable {
     private func plain(_ word: String) -> Result {
         var result = Result()
         result.value = word
-        if !word.isEmpty { result.words = [word] }
+        if splitsWords, !word.isEmpty { result.words = [word] }
         return result
     }
 }
@@ -144,47 +146,47 @@ struct ExpansionScanner<Variables: VariableSource> {
         }
         guard depth <= Self.deepest else { throw error("substitutions are nested more than \(Self.deepest) deep") }
 
-        var result = String.UnicodeScalarView()
-        var words = WordCollector()
+        var result = ""
+        var words = WordCollector(isActive: options.splitsWords)
         while let next = peek {
             if next == stop {
                 position += 1
-                return (String(result), words.finished())
+                return (result, words.finished())
             }
             switch next {
             case "$":
                 let value = try dollar()
-                result.append(contentsOf: value.unicodeScalars)
+                result += value
                 words.add(splitting: value)
             case "'" where !options.ignoresQuotes:
                 let value = try singleQuoted()
-                result.append(contentsOf: value.unicodeScalars)
+                result += value
                 words.add(whole: value)
             case "\"" where !options.ignoresQuotes:
                 let value = try doubleQuoted()
-                result.append(contentsOf: value.unicodeScalars)
+                result += value
                 words.add(whole: value)
             case "<" where !options.ignoresQuotes:
                 let value = heredocOpening()
-                result.append(contentsOf: value.unicodeScalars)
+                result += value
                 words.add(whole: value)
             case options.escape:
                 position += 1
                 if keepsEscapes {
-                    result.append(next)
+                    result.unicodeScalars.append(next)
                     words.add(literal: next)
                 }
                 guard let escaped = take() else { break }
                 words.add(literal: escaped)
-                result.append(escaped)
+                result.unicodeScalars.append(escaped)
             default:
                 position += 1
                 words.add(next)
-                result.append(next)
+                result.unicodeScalars.append(next)
             }
         }
         if let stop { throw error("unexpected end of statement while looking for matching \(stop)") }
-        return (String(result), words.finished())
+        return (result, words.finished())
     }
 
     /// `<<` and the blanks after it stay in one word, so that `<< EOF` is a heredoc too.
@@ -246,11 +248,15 @@ struct ExpansionScanner<Variables: VariableSource> {
 
 /// Splits a value into words while it is built.
 struct WordCollector {
+    let isActive: Bool
     private var words: [String] = []
     private var word = String.UnicodeScalarView()
     private var isInWord = false
 
+    init(isActive: Bool) { self.isActive = isActive }
+
     mutating func add(_ scalar: Unicode.Scalar) {
+        guard isActive else { return }
         if !Blank.contains(scalar) {
             add(literal: scalar)
         } else if isInWord, !word.isEmpty {
@@ -261,15 +267,18 @@ struct WordCollector {
     }
 
     mutating func add(literal scalar: Unicode.Scalar) {
+        guard isActive else { return }
         word.append(scalar)
         isInWord = true
     }
 
     mutating func add(splitting text: String) {
+        guard isActive else { return }
         for scalar in text.unicodeScalars { add(scalar) }
     }
 
     mutating func add(whole text: String) {
+        guard isActive else { return }
         word.append(contentsOf: text.unicodeScalars)
         isInWord = true
     }

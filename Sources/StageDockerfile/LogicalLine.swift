@@ -62,6 +62,10 @@ struct LogicalLine {
     /// Where the whole line stands, heredocs and all.
     var wholeRange: SourceRange {
         var whole = range(all)
+        if fixedRange == nil, firstLine < whole.firstLine {
+            whole.firstLine = firstLine
+            whole.firstColumn = 1
+        }
         if fixedRange == nil, lastLine > whole.lastLine {
             whole.lastLine = lastLine
             whole.lastColumn = 1

@@ -135,7 +135,7 @@ extension TreePath {
 }
 
 /// The candidate nearest to `word` by edit distance, when it is near enough to be meant.
-func nearest(_ word: String, in candidates: [String]) -> String? {
+public func nearest(_ word: String, in candidates: [String]) -> String? {
     let limit = max(1, word.count / 3)
     let scored = candidates.map { ($0, editDistance(Array(word.lowercased()), Array($0.lowercased()))) }
     return scored.filter { $0.1 <= limit }.min { $0.1 < $1.1 }?.0

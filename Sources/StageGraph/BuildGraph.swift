@@ -79,7 +79,8 @@ public struct Step: Sendable {
     public var source: SourceRange?
 
     public init(
-        id: StepID, operation: Operation, inputs: [StepID], stage: String, title: String, number: Int = 0, total: Int = 0,
+        id: StepID, operation: Operation, inputs: [StepID], stage: String, title: String, number: Int = 0,
+        total: Int = 0,
         source: SourceRange? = nil
     ) {
         self.id = id
@@ -224,10 +225,13 @@ public struct BuildGraph: Sendable {
     public var skippedStages: [SkippedStage]
     /// Patterns that the reachable `COPY` and `ADD` take from each context, relative, for narrowing the scan.
     public var contextPatterns: [String: [String]]
+    /// The image's author, as `MAINTAINER` has it.
+    public var author: String?
 
     public init(
-        steps: [Step], target: StepID, config: ImageSettings, history: [HistoryEntry], base: String?, platform: Platform,
-        skippedStages: [SkippedStage] = [], contextPatterns: [String: [String]] = [:]
+        steps: [Step], target: StepID, config: ImageSettings, history: [HistoryEntry], base: String?,
+        platform: Platform,
+        skippedStages: [SkippedStage] = [], contextPatterns: [String: [String]] = [:], author: String? = nil
     ) {
         self.steps = steps
         self.target = target
@@ -237,6 +241,7 @@ public struct BuildGraph: Sendable {
         self.platform = platform
         self.skippedStages = skippedStages
         self.contextPatterns = contextPatterns
+        self.author = author
     }
 }
 

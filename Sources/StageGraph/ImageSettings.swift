@@ -79,7 +79,8 @@ public struct ImageSettings: Sendable, Hashable, Codable {
     public init(from decoder: any Decoder) throws {
         let container = try decoder.container(keyedBy: CodingKeys.self)
         user = try container.decodeIfPresent(String.self, forKey: .user).flatMap { $0.isEmpty ? nil : $0 }
-        exposedPorts = (try container.decodeIfPresent([String: Empty?].self, forKey: .exposedPorts) ?? [:]).keys.sorted()
+        exposedPorts = (try container.decodeIfPresent([String: Empty?].self, forKey: .exposedPorts) ?? [:]).keys
+            .sorted()
         environment = try container.decodeIfPresent([String].self, forKey: .environment) ?? []
         entrypoint = try container.decodeIfPresent([String].self, forKey: .entrypoint)
         command = try container.decodeIfPresent([String].self, forKey: .command)

@@ -73,7 +73,7 @@ public struct Digest: Hashable, Comparable, Sendable, Codable, CustomStringConve
             var index = 0
             for word in [a, b, c, d] {
                 for shift in stride(from: 60, through: 0, by: -4) {
-                    out[index] = digits[Int(word >> UInt64(shift)) & 15]
+                    out[index] = digits[Int(truncatingIfNeeded: word >> UInt64(shift)) & 15]
                     index += 1
                 }
             }

@@ -69,7 +69,7 @@ extension Transport {
                 skipped -= Int64(known)
                 let room = size - progress.received - Int64(progress.pending.count)
                 if Int64(chunk.readableBytes) > room { throw Failure(.tooLarge(.blob(digest), limit: size)) }
-                progress.pending.append(contentsOf: chunk.readableBytesView)
+                chunk.withUnsafeReadableBytes { progress.pending.append(contentsOf: $0) }
                 if progress.pending.count >= BlobProgress.pieceSize { try await progress.deliver(to: sink) }
             }
         } catch let failure as Failure where failure.kind == .passing {

@@ -47,7 +47,7 @@ extension Transport {
         var reader = BodyReader(opened, timeouts: configuration.timeouts)
         while let chunk = try await reader.next() {
             if bytes.count + chunk.readableBytes > limit { throw tooLarge }
-            bytes.append(contentsOf: chunk.readableBytesView)
+            chunk.withUnsafeReadableBytes { bytes.append(contentsOf: $0) }
         }
         return bytes
     }

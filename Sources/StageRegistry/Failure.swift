@@ -53,6 +53,8 @@ extension Failure {
                 isUnconnected
                     ? .unreachable(host: host, detail: detail) : .connectionBroken(host: host, detail: detail),
                 isUnconnected ? .unconnected : .passing)
+        case HTTPParserError.invalidEOFState:
+            self.init(.connectionBroken(host: host, detail: "closed by the other side"), .passing)
         case is HTTPParserError: self.init(.protocolViolation(host: host, detail: detail))
         default: self.init(.connectionBroken(host: host, detail: detail), .passing)
         }

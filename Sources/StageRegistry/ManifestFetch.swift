@@ -52,6 +52,8 @@ extension Transport {
             reference: reference, path: "/v2/\(reference.repository)/manifests/\(target)",
             headers: ["Accept": MediaType.accepted.joined(separator: ", ")], content: .manifest)
         let opened = try await open(call)
+        let status = Int(opened.response.status.code)
+        if status != 200 { throw Failure(.unexpectedStatus(host: opened.sender.name, status: status, message: "")) }
         try refuseEncoding(opened)
         let type = MediaType.essence(of: opened.response.headers.first(name: "Content-Type") ?? "")
         let bytes = try await collect(opened, limit: configuration.manifestLimit, content: .manifest)

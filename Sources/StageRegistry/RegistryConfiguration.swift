@@ -93,15 +93,13 @@ public struct RegistryConfiguration: Sendable {
     /// anonymous.
     public var credentials: @Sendable (_ registry: String) async -> RegistryCredentials?
     public var maximumRedirects: Int
-    /// More requests at once wait for a free connection.
-    public var connectionsPerHost: Int
     /// Bytes of a manifest or index that are read at most.
     public var manifestLimit: Int
 
     public init(
         userAgent: String = "stagerun", timeouts: RegistryTimeouts = RegistryTimeouts(),
         retries: RegistryRetries = RegistryRetries(), tls: RegistryTLS = RegistryTLS(), maximumRedirects: Int = 5,
-        connectionsPerHost: Int = 8, manifestLimit: Int = 4 << 20,
+        manifestLimit: Int = 4 << 20,
         credentials: @escaping @Sendable (_ registry: String) async -> RegistryCredentials? = { _ in nil }
     ) {
         self.userAgent = userAgent
@@ -109,7 +107,6 @@ public struct RegistryConfiguration: Sendable {
         self.retries = retries
         self.tls = tls
         self.maximumRedirects = maximumRedirects
-        self.connectionsPerHost = max(1, connectionsPerHost)
         self.manifestLimit = manifestLimit
         self.credentials = credentials
     }

@@ -48,7 +48,8 @@ final class Transport: Sendable {
                 connect: TimeAmount(configuration.timeouts.connect), read: TimeAmount(configuration.timeouts.idle)))
         // One connection per parallel download: over one HTTP/2 connection they would share its window.
         options.httpVersion = .http1Only
-        options.connectionPool.concurrentHTTP1ConnectionsPerHostSoftLimit = configuration.connectionsPerHost
+        // How many is the caller's choice: the pool would fail those that wait longer than a connection may take.
+        options.connectionPool.concurrentHTTP1ConnectionsPerHostSoftLimit = 1024
         // The retry rules are here; the pool would hide a refused connection for as long as it may take to connect.
         options.connectionPool.retryConnectionEstablishment = false
         http = HTTPClient(eventLoopGroupProvider: .singleton, configuration: options)
@@ -81,28 +82,45 @@ final class Transport: Sendable {
         return try await authorize(challenges, call: call, origin: refusal.sender)
     }
 
-    /// HTTPS, but for a loopback registry that turns out to speak none.
+    /// HTTPS, but for a loopback registry that turns out to speak plain HTTP.
+    ///
+    /// Plain HTTP is asked first, with a question that carries nothing: most loopback registries speak it, and loading
+    /// all trusted authorities only to find that out would cost more than the pull of a small image.
     func origin(of reference: ImageReference) async throws(Failure) -> Origin {
-        let secure = reference.origin(isSecure: true)
+        let (secure, plain) = (reference.origin(isSecure: true), reference.origin(isSecure: false))
         guard secure.isLoopback else { return secure }
-        if let known = speaksTLS.withLock({ $0[reference.registry] }) { return reference.origin(isSecure: known) }
+        if let known = speaksTLS.withLock({ $0[reference.registry] }) { return known ? secure : plain }
+        let doubt: Failure?
+        do throws(Failure) {
+            let response = try await exchange(plain, path: "/v2/", headers: [:])
+            await discard(Opened(response: response, sender: plain))
+            // What servers of TLS say to those who come without it.
+            doubt =
+                response.status == .badRequest
+                ? Failure(.protocolViolation(host: plain.name, detail: "status 400")) : nil
+        } catch {
+            if error.problem == .cancelled { throw error }
+            // Nobody there, and the same port with TLS would be no other.
+            if error.kind == .unconnected, secure.port == plain.port { throw error }
+            doubt = error
+        }
+        if let doubt { try await probeTLS(secure, after: doubt) }
+        speaksTLS.withLock { $0[reference.registry] = doubt != nil }
+        return doubt == nil ? plain : secure
+    }
+
+    /// Fails with `doubt` when TLS is not spoken either, and with the reason when it is and is not trusted.
+    private func probeTLS(_ secure: Origin, after doubt: Failure) async throws(Failure) {
         do throws(Failure) {
             await discard(Opened(response: try await exchange(secure, path: "/v2/", headers: [:]), sender: secure))
-            speaksTLS.withLock { $0[reference.registry] = true }
-            return secure
         } catch {
-            switch error.problem {
-            case .cancelled: throw error
-            case .tls(_, let detail) where Self.isAboutTrust(detail): throw error
-            // Nobody there now is not an answer to remember.
-            case .unreachable: break
-            default: speaksTLS.withLock { $0[reference.registry] = false }
-            }
-            return reference.origin(isSecure: false)
+            if error.problem == .cancelled { throw error }
+            if case .tls(_, let detail) = error.problem, Self.isAboutTrust(detail) { throw error }
+            throw doubt
         }
     }
 
-    /// A server that does speak TLS and shows a certificate that is not trusted: falling back would hide that.
+    /// A server that does speak TLS and shows a certificate that is not trusted.
     private static func isAboutTrust(_ detail: String) -> Bool {
         detail.contains("CERTIFICATE_VERIFY_FAILED") || detail.contains("failedToValidateHostname")
             || detail.contains("unableToValidateCertificate")

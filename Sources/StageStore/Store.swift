@@ -124,6 +124,21 @@ public final class Store: DirectorySink, ContentSink, TableStore {
 
     public func size(of digest: Digest) throws(StoreError) -> UInt64? { try locate(digest)?.raw }
 
+    /// The sizes of many contents in one look-up; nil for those that are not here.
+    public func sizes(of digests: [Digest]) throws(StoreError) -> [UInt64?] {
+        if digests.isEmpty { return [] }
+        var sizes = state.withLock { state in
+            digests.map { (state.pending.contents[$0] ?? state.inFlight.contents[$0])?.raw }
+        }
+        if !sizes.contains(where: { $0 == nil }) { return sizes }
+        try database.read { transaction throws(StoreError) in
+            for index in digests.indices where sizes[index] == nil {
+                sizes[index] = try transaction.value(.contents, digests[index].bytes) { Location($0)?.raw } ?? nil
+            }
+        }
+        return sizes
+    }
+
     public func put(_ bytes: UnsafeRawBufferPointer) throws(StoreError) -> Digest {
         if bytes.count > Self.smallLimit {
             var ingest = Ingest(store: self)

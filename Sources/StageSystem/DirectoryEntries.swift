@@ -8,6 +8,11 @@ public struct DirectoryEntry: Sendable {
     public let name: FileName
     /// `DT_REG`, `DT_DIR`, ...; `DT_UNKNOWN` where the filesystem does not say.
     public let type: UInt8
+
+    public init(name: FileName, type: UInt8) {
+        self.name = name
+        self.type = type
+    }
 }
 
 /// All entries of the open directory `fd` but `.` and `..`, in the kernel's order.

@@ -40,6 +40,8 @@ extern const unsigned int clinux_rename_exchange;
 
 // Each returns -1 and sets errno on failure, as the system call does.
 int clinux_statx(int dirfd, const char *path, int flags, struct clinux_stat *out);
+// The magic number of the filesystem of `fd` (EXT4_SUPER_MAGIC, ...).
+int64_t clinux_filesystem_type(int fd);
 long clinux_getdents64(int fd, void *buffer, size_t size);
 int clinux_openat2(int dirfd, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve);
 int clinux_renameat2(int olddirfd, const char *oldpath, int newdirfd, const char *newpath, unsigned int flags);

@@ -1,0 +1,271 @@
+// The rules of `.dockerignore`: which paths of a context do not enter a build. Specs/context.md has the semantics.
+
+import Glibc
+import StageSystem
+
+/// What is wrong with an ignore file.
+public enum IgnoreError: Error, Hashable, Sendable, CustomStringConvertible {
+    /// A pattern with wrong syntax. `line` counts from 1.
+    case badPattern(file: String, line: Int, pattern: String)
+    /// A `!` with nothing behind it.
+    case emptyException(file: String, line: Int)
+    /// The file has more than `limit` bytes.
+    case tooLarge(file: String, limit: Int)
+    case unreadable(SystemError)
+
+    public var description: String {
+        switch self {
+        case .badPattern(let file, let line, let pattern):
+            "\(file):\(line): the pattern \(pattern) has wrong syntax: close every [ with ], put something between them, "
+                + "and write \\ only in front of a character"
+        case .emptyException(let file, let line):
+            "\(file):\(line): ! needs a pattern behind it"
+        case .tooLarge(let file, let limit):
+            "\(file) is larger than \(limit >> 20) MiB: is it an ignore file?"
+        case .unreadable(let error):
+            "ignore file: \(error)"
+        }
+    }
+}
+
+/// An ignore file as it was read.
+public struct IgnoreFile: Hashable, Sendable {
+    public let path: String
+    public let text: [UInt8]
+
+    public init(path: String, text: [UInt8]) {
+        self.path = path
+        self.text = text
+    }
+}
+
+/// Compiled ignore rules. The last pattern that matches a path or a directory above it decides.
+public struct IgnoreRules: Sendable {
+    /// The name the rules were read under, for messages.
+    public let file: String
+    let patterns: [IgnorePattern]
+    private let lookup: PatternLookup
+    /// True when no `!` pattern is there, so that an ignored directory is ignored with all that is in it.
+    let onlyIgnores: Bool
+
+    /// True when nothing is ignored.
+    public var isEmpty: Bool { patterns.isEmpty }
+
+    /// No rules: nothing is ignored.
+    public static let none = IgnoreRules(patterns: [], file: "")
+
+    /// The largest ignore file that is read.
+    public static let sizeLimit = 16 << 20
+
+    private init(patterns: [IgnorePattern], file: String) {
+        self.patterns = patterns
+        self.file = file
+        lookup = PatternLookup(patterns)
+        onlyIgnores = !patterns.contains { $0.negated }
+    }
+
+    /// Reads the text of an ignore file.
+    ///
+    /// - Parameters:
+    ///   - text: the file's bytes, with or without a byte order mark.
+    ///   - file: its name, for messages.
+    /// - Throws: `IgnoreError.badPattern` or `.emptyException`, with the line.
+    public init(text: [UInt8], file: String) throws(IgnoreError) {
+        var patterns: [IgnorePattern] = []
+        let body = text.starts(with: [0xEF, 0xBB, 0xBF]) ? text[3...] : text[...]
+        var number = 0
+        for line in body.split(separator: 0x0A, omittingEmptySubsequences: false) {
+            number += 1
+            if line.first == 0x23 { continue }
+            var pattern = trimmed(line)
+            if pattern.isEmpty { continue }
+            let exception = pattern.first == 0x21
+            if exception { pattern = trimmed(pattern.dropFirst()) }
+            // Docker cleans twice, and looks for the `!` again the second time: `/!a` is an exception too.
+            let once = (exception ? [0x21] : []) + unrooted(cleanedPath(pattern))
+            var cleaned = cleanedPath(trimmed(once[...]))
+            let negated = cleaned.first == 0x21
+            if negated { cleaned.removeFirst() }
+            if cleaned.isEmpty {
+                if negated { throw .emptyException(file: file, line: number) }
+                continue
+            }
+            guard let compiled = IgnorePattern(cleaned, negated: negated, line: number) else {
+                throw .badPattern(file: file, line: number, pattern: String(decoding: pattern, as: UTF8.self))
+            }
+            patterns.append(compiled)
+        }
+        self.init(patterns: patterns, file: file)
+    }
+
+    /// The ignore file of a build: `<Dockerfile>.dockerignore` beside the Dockerfile, else `.dockerignore` at the
+    /// context's root; nil when neither is there.
+    ///
+    /// - Parameter dockerfile: the Dockerfile's path; nil when it has none (standard input, a named context).
+    public static func ignoreFile(context: String, dockerfile: String?) throws(IgnoreError) -> IgnoreFile? {
+        for path in [dockerfile.map { $0 + ".dockerignore" }, context + "/.dockerignore"] {
+            guard let path else { continue }
+            do throws(SystemError) {
+                // O_NONBLOCK: a fifo of that name must not hang the build.
+                let fd = try OwnedFD.open(path, O_RDONLY | O_NONBLOCK)
+                if FileType(mode: try statDescriptor(fd.raw, path).mode) != .file {
+                    throw SystemError("read", path, errno: EINVAL)
+                }
+                return IgnoreFile(path: path, text: try readToEnd(fd.raw, limit: sizeLimit, path))
+            } catch {
+                if error.errno == ENOENT || error.errno == ENOTDIR { continue }
+                if error.errno == EFBIG { throw .tooLarge(file: path, limit: sizeLimit) }
+                throw .unreadable(error)
+            }
+        }
+        return nil
+    }
+
+    /// True when `path` does not enter the build.
+    ///
+    /// - Parameter path: relative to the context's root, cleaned, `/` between names, no leading one.
+    public func isIgnored(_ path: [UInt8], isDirectory: Bool) -> Bool {
+        decision(path).map { !patterns[$0].negated } ?? false
+    }
+
+    /// The line of the ignore file that decides about `path`, whichever way; nil when no pattern matches.
+    public func decidingLine(_ path: [UInt8]) -> Int? { decision(path).map { patterns[$0].line } }
+
+    private func decision(_ path: [UInt8]) -> Int? {
+        if patterns.isEmpty { return nil }
+        var last: Int?
+        for (index, byte) in path.enumerated() where byte == 0x2F {
+            last = self.last(matching: Array(path[..<index]), after: last)
+        }
+        return self.last(matching: path, after: last)
+    }
+
+    /// The last pattern that matches `path` itself, or `parent`, the last one that matched a directory above.
+    func last(matching path: [UInt8], after parent: Int?) -> Int? {
+        lookup.last(matching: path, after: parent ?? -1, in: patterns) ?? parent
+    }
+
+    /// True when a path beneath the ignored directory `path` could be taken in again.
+    ///
+    /// - Parameter last: the pattern that decided about the directory.
+    func canReinclude(beneath path: [UInt8], after last: Int) -> Bool {
+        if onlyIgnores { return false }
+        return patterns[(last + 1)...].contains { $0.negated && $0.canMatchBeneath(path) }
+    }
+}
+
+/// Finds the patterns that can match a path at all, so that thousands of them cost little.
+private struct PatternLookup: Sendable {
+    /// Whole path -> patterns without wildcards.
+    private var exact: [[UInt8]: [Int]] = [:]
+    /// Last name -> `**/...` patterns that end in it.
+    private var byLastName: [[UInt8]: [Int]] = [:]
+    /// What has to be tried, in order.
+    private var others: [Int] = []
+
+    init(_ patterns: [IgnorePattern]) {
+        for (index, pattern) in patterns.enumerated() {
+            switch pattern.form {
+            case .exact(let bytes): exact[bytes, default: []].append(index)
+            case .suffix(let bytes):
+                guard let slash = bytes.lastIndex(of: 0x2F) else {
+                    others.append(index)
+                    continue
+                }
+                byLastName[Array(bytes[(slash + 1)...]), default: []].append(index)
+            case .prefix, .tokens: others.append(index)
+            }
+        }
+    }
+
+    /// The highest index above `floor` of a pattern that matches.
+    func last(matching path: [UInt8], after floor: Int, in patterns: [IgnorePattern]) -> Int? {
+        var best = floor
+        if let found = exact[path]?.last, found > best { best = found }
+        if !byLastName.isEmpty {
+            let name = path.lastIndex(of: 0x2F).map { Array(path[($0 + 1)...]) } ?? path
+            for index in (byLastName[name] ?? []).reversed() where index > best {
+                if patterns[index].matches(path, []) {
+                    best = index
+                    break
+                }
+            }
+        }
+        var characters: [UInt32]?
+        for index in others.reversed() {
+            if index <= best { break }
+            let matched = patterns[index].matches(
+                path,
+                {
+                    let decoded = characters ?? decodedCharacters(path)
+                    characters = decoded
+                    return decoded
+                }())
+            if matched {
+                best = index
+                break
+            }
+        }
+        return best > floor ? best : nil
+    }
+}
+
+/// Without the white space around it (Unicode's, as Go's `strings.TrimSpace`).
+private func trimmed(_ bytes: ArraySlice<UInt8>) -> ArraySlice<UInt8> {
+    func isSpace(_ byte: UInt8) -> Bool { byte == 0x20 || (0x09...0x0D).contains(byte) }
+    // Beyond ASCII: NEL and NBSP (C2 85, C2 A0), U+1680, U+2000 to U+200A, U+2028, U+2029, U+202F, U+205F, U+3000.
+    func wideSpace(_ bytes: ArraySlice<UInt8>) -> Int {
+        let three = Array(bytes.prefix(3))
+        if three.count >= 2, three[0] == 0xC2, three[1] == 0x85 || three[1] == 0xA0 { return 2 }
+        guard three.count == 3 else { return 0 }
+        switch (three[0], three[1], three[2]) {
+        case (0xE1, 0x9A, 0x80), (0xE2, 0x80, 0x80...0x8A), (0xE2, 0x80, 0xA8...0xA9), (0xE2, 0x80, 0xAF),
+            (0xE2, 0x81, 0x9F), (0xE3, 0x80, 0x80):
+            return 3
+        default: return 0
+        }
+    }
+    var rest = bytes
+    while let first = rest.first {
+        let count = isSpace(first) ? 1 : wideSpace(rest)
+        if count == 0 { break }
+        rest = rest.dropFirst(count)
+    }
+    while let last = rest.last {
+        if isSpace(last) {
+            rest = rest.dropLast()
+        } else if rest.count >= 2, wideSpace(rest.suffix(2)) == 2 {
+            rest = rest.dropLast(2)
+        } else if rest.count >= 3, wideSpace(rest.suffix(3)) == 3 {
+            rest = rest.dropLast(3)
+        } else {
+            break
+        }
+    }
+    return rest
+}
+
+/// Without one leading `/`; the root stays.
+private func unrooted(_ path: [UInt8]) -> [UInt8] {
+    path.count > 1 && path.first == 0x2F ? Array(path.dropFirst()) : path
+}
+
+/// Go's `filepath.Clean`, but for nothing, which stays nothing.
+private func cleanedPath(_ bytes: ArraySlice<UInt8>) -> [UInt8] {
+    if bytes.isEmpty { return [] }
+    let rooted = bytes.first == 0x2F
+    var parts: [ArraySlice<UInt8>] = []
+    for part in bytes.split(separator: 0x2F) {
+        if part == [0x2E] { continue }
+        if part == [0x2E, 0x2E] {
+            if let last = parts.last, last != [0x2E, 0x2E] {
+                parts.removeLast()
+                continue
+            }
+            if rooted { continue }
+        }
+        parts.append(part)
+    }
+    if parts.isEmpty { return rooted ? [0x2F] : [0x2E] }
+    return (rooted ? [0x2F] : []) + Array(parts.joined(separator: [0x2F]))
+}

@@ -1,0 +1,136 @@
+// A directory while it is scanned: what is known of it, and what still has to come in before it can be stored.
+
+import CLinux
+import Glibc
+import StageStore
+import StageSystem
+import Synchronization
+
+/// A directory's descriptor, shared by the parts of its work; closes with the last of them.
+final class DirectoryDescriptor: Sendable {
+    let fd: OwnedFD
+    init(_ fd: consuming OwnedFD) { self.fd = fd }
+}
+
+/// One directory of the context.
+final class ScannedDirectory: Sendable {
+    let parent: ScannedDirectory?
+    /// Its name in the parent; the root's is not used.
+    let name: FileName
+    let depth: Int
+    let attributes: Attributes
+    let reach: Selection.Reach
+    /// The last ignore pattern that matched it or a directory above.
+    let pattern: Int?
+    /// False for a directory that is there for the sake of what is in it: without that it vanishes.
+    let isKept: Bool
+
+    private struct State {
+        var items: [DirectoryObject.Item] = []
+        /// Parts of its own listing, and subdirectories, that are not in yet.
+        var pending = 1
+    }
+
+    private let state = Mutex(State())
+
+    init(
+        parent: ScannedDirectory?, name: FileName, attributes: Attributes, reach: Selection.Reach, pattern: Int?,
+        isKept: Bool
+    ) {
+        self.parent = parent
+        self.name = name
+        self.attributes = attributes
+        self.reach = reach
+        self.pattern = pattern
+        self.isKept = isKept
+        depth = (parent?.depth ?? -1) + 1
+    }
+
+    /// The names from the context's root down to this directory.
+    var names: [[UInt8]] {
+        var names: [[UInt8]] = []
+        var here = self
+        while let parent = here.parent {
+            names.append(here.name.bytes)
+            here = parent
+        }
+        names.reverse()
+        return names
+    }
+
+    /// Relative to the context's root; empty for the root.
+    var path: [UInt8] { Array(names.joined(separator: [0x2F])) }
+
+    /// Says that so many more parts or subdirectories will come in.
+    func expect(_ count: Int) { state.withLock { $0.pending += count } }
+
+    /// Takes in the items of one part; gives the directory's content when that was the last one.
+    func finish(_ items: [DirectoryObject.Item]) -> [DirectoryObject.Item]? {
+        state.withLock { state in
+            if state.items.isEmpty { state.items = items } else { state.items.append(contentsOf: items) }
+            state.pending -= 1
+            if state.pending > 0 { return nil }
+            var all: [DirectoryObject.Item] = []
+            swap(&all, &state.items)
+            return all
+        }
+    }
+}
+
+/// Opens directories beneath a root, whatever their depth, never through a symlink.
+struct DirectoryOpener: Sendable {
+    let root: DirectoryDescriptor
+
+    private static let flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC
+    /// The kernel takes paths below 4,096 bytes.
+    private static let longest = 4000
+
+    func open(_ names: [[UInt8]]) throws(SystemError) -> OwnedFD {
+        if names.isEmpty { return try root.fd.duplicate() }
+        var from: OwnedFD?
+        var index = 0
+        while index < names.count {
+            var path: [UInt8] = []
+            while index < names.count, path.isEmpty || path.count + names[index].count < Self.longest {
+                if !path.isEmpty { path.append(0x2F) }
+                path.append(contentsOf: names[index])
+                index += 1
+            }
+            let base: CInt
+            if let from { base = from.raw } else { base = root.fd.raw }
+            let next = try Self.open(path, at: base)
+            from = consume next
+        }
+        guard let opened = from.take() else { return try root.fd.duplicate() }
+        return opened
+    }
+
+    private static func open(_ path: [UInt8], at base: CInt) throws(SystemError) -> OwnedFD {
+        let pathZ = path.map { CChar(bitPattern: $0) } + [0]
+        let resolve = UInt64(
+            CLINUX_RESOLVE_BENEATH | CLINUX_RESOLVE_NO_SYMLINKS | CLINUX_RESOLVE_NO_MAGICLINKS)
+        for _ in 0..<64 {
+            let fd = clinux_openat2(base, pathZ, UInt64(flags), 0, resolve)
+            if fd >= 0 { return OwnedFD(owning: fd) }
+            // EAGAIN: a rename elsewhere made the kernel unsure that the path stays beneath.
+            if errno == EAGAIN || errno == EINTR { continue }
+            if errno == ENOSYS || errno == EPERM { break }
+            throw .last("open", String(decoding: path, as: UTF8.self))
+        }
+        return try stepwise(path, at: base)
+    }
+
+    /// For kernels and sandboxes without openat2.
+    private static func stepwise(_ path: [UInt8], at base: CInt) throws(SystemError) -> OwnedFD {
+        var here = OwnedFD(owning: try retrying("dup") { fcntl(base, F_DUPFD_CLOEXEC, 0) })
+        for part in path.split(separator: 0x2F) {
+            let name = FileName(bytes: part)
+            let raw = here.raw
+            let fd = try name.withCString { pointer throws(SystemError) in
+                try retrying("open", name.description) { openat(raw, pointer, flags) }
+            }
+            here = OwnedFD(owning: fd)
+        }
+        return here
+    }
+}

@@ -1,0 +1,77 @@
+// What holds before the first FROM: platform arguments, global ARGs, and the build arguments that override them.
+
+import StageGraph
+
+struct GlobalScope {
+    let options: LoweringOptions
+    let expansion: Expansion
+    /// What `FROM` can use, and what `ARG NAME` takes into a stage.
+    private(set) var variables = Variables()
+
+    private static let proxies = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"]
+    /// Build arguments that mean something without being declared.
+    private static let builtIn: Set<String> = [
+        "BUILDKIT_BUILD_NAME", "BUILDKIT_CACHE_MOUNT_NS", "BUILDKIT_CONTEXT_KEEP_GIT_DIR", "BUILDKIT_INLINE_CACHE",
+        "BUILDKIT_MULTI_PLATFORM", "BUILDKIT_SANDBOX_HOSTNAME", "BUILDKIT_SYNTAX", "BUILDKIT_DOCKERFILE_CHECK",
+        "BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE", "SOURCE_DATE_EPOCH",
+    ]
+    /// Arguments that are no environment variables of `RUN`.
+    static let unexported: Set<String> = ["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"]
+
+    init(_ dockerfile: Dockerfile, _ options: LoweringOptions) throws(DockerfileError) {
+        self.options = options
+        var expansion = Expansion(escape: dockerfile.directives.escape)
+        expansion.splitsWords = false
+        self.expansion = expansion
+        setPlatform("BUILD", options.buildPlatform)
+        setPlatform("TARGET", options.platform)
+        setPredefined("TARGETSTAGE", options.target ?? dockerfile.stages.last?.name ?? "default")
+        for instruction in dockerfile.globalArguments {
+            guard case .argument(let declarations) = instruction.command else { continue }
+            for declaration in declarations { try declare(declaration) }
+        }
+    }
+
+    private mutating func setPlatform(_ prefix: String, _ platform: Platform) {
+        setPredefined(prefix + "PLATFORM", platform.description)
+        setPredefined(prefix + "OS", platform.os)
+        setPredefined(prefix + "OSVERSION", "")
+        setPredefined(prefix + "ARCH", platform.architecture)
+        setPredefined(prefix + "VARIANT", platform.variant ?? "")
+    }
+
+    private mutating func setPredefined(_ name: String, _ value: String) {
+        variables.set(name, options.buildArguments[name] ?? value)
+    }
+
+    private mutating func declare(_ declaration: ArgumentDeclaration) throws(DockerfileError) {
+        if let given = options.buildArguments[declaration.name] {
+            variables.set(declaration.name, given)
+        } else if let value = declaration.value {
+            do { variables.set(declaration.name, try expansion.expand(value, variables).value) } catch {
+                throw DockerfileError(error.message, at: declaration.range)
+            }
+        }
+    }
+
+    /// The proxy settings among the build arguments, under both spellings: for commands, never in keys or history.
+    var proxyEnvironment: [String] {
+        var result: [String] = []
+        for name in Self.proxies {
+            let given = options.buildArguments.keys.filter { $0.uppercased() == name }.max()
+            guard let given, let value = options.buildArguments[given], !value.isEmpty else { continue }
+            result += ["\(name)=\(value)", "\(name.lowercased())=\(value)"]
+        }
+        return result
+    }
+
+    /// Build arguments that nothing in the file declares and nothing else takes, in order.
+    func unusedArguments(_ dockerfile: Dockerfile) -> [String] {
+        var declared = Self.builtIn.union(variables.names)
+        for instruction in dockerfile.instructions {
+            if case .argument(let declarations) = instruction.command { declared.formUnion(declarations.map(\.name)) }
+        }
+        return options.buildArguments.keys
+            .filter { !declared.contains($0) && !Self.proxies.contains($0.uppercased()) }.sorted()
+    }
+}

@@ -1,0 +1,321 @@
+// From a Dockerfile to a build graph: a pure function of the file, the options, and the images it has asked for.
+
+import StageGraph
+
+public struct Lowering: Sendable {
+    public let dockerfile: Dockerfile
+    public let options: LoweringOptions
+
+    public init(_ dockerfile: Dockerfile, options: LoweringOptions) {
+        self.dockerfile = dockerfile
+        self.options = options
+    }
+
+    /// Lowers what the target needs, and nothing else of the file is looked at.
+    ///
+    /// - Parameter images: what earlier rounds asked for, by `ImageRequest.key`.
+    /// - Returns: the graph, or the images that must be resolved before there can be one.
+    /// - Throws: the first error on the way, with its place in the file.
+    public func lower(images: [String: BaseImage]) throws(DockerfileError) -> LoweringResult {
+        var round = try LoweringRound(dockerfile, options, images)
+        return try round.run()
+    }
+}
+
+/// One call of `lower`.
+struct LoweringRound {
+    private enum Progress {
+        case open
+        case done
+        /// It waits for an image, or for a stage that does.
+        case blocked
+    }
+
+    private let dockerfile: Dockerfile
+    private let options: LoweringOptions
+    private let images: [String: BaseImage]
+    private let layout: StageLayout
+    private let scope: GlobalScope
+    private var graph = GraphAssembly()
+    private var warnings: [DockerfileWarning] = []
+    private var allowance = StageLowering.allowance
+    private var states: [Int: StageState] = [:]
+    private var progress: [Int: Progress] = [:]
+    private var requests: [ImageRequest] = []
+    private var requested: Set<String> = []
+    private var lowered = 0
+
+    /// Triggers multiply: n of them in a stage that m others start from are n times m instructions.
+    private static let mostInstructions = 300_000
+
+    init(_ dockerfile: Dockerfile, _ options: LoweringOptions, _ images: [String: BaseImage]) throws(DockerfileError) {
+        self.dockerfile = dockerfile
+        self.options = options
+        self.images = images
+        layout = StageLayout(dockerfile)
+        scope = try GlobalScope(dockerfile, options)
+        warnings = dockerfile.warnings
+    }
+
+    mutating func run() throws(DockerfileError) -> LoweringResult {
+        let target = try layout.target(options.target)
+        // What a stage needs comes before it. A list instead of recursion: a file can have ten thousand stages.
+        var pending = [target]
+        while let index = pending.last {
+            let needed = try advance(index)
+            if needed.isEmpty { pending.removeLast() } else { pending += needed.reversed() }
+        }
+        if !requests.isEmpty { return .needs(requests) }
+        return .graph(try finish(target), warnings: keptWarnings())
+    }
+
+    /// Lowers a stage, or says which stages come first.
+    private mutating func advance(_ index: Int) throws(DockerfileError) -> [Int] {
+        if let state = progress[index], state != .open { return [] }
+        let stage = layout.stages[index]
+        let base = try self.base(of: stage)
+        var needed: [Int] = []
+        if case .stage(let parent) = base.reference, progress[parent] == nil { needed.append(parent) }
+        if progress[index] == nil {
+            progress[index] = .open
+            // All that is written out is looked for at once, so that one round asks for as many images as can be.
+            let references = try writtenReferences(stage.instructions, in: index, base.platform)
+            needed += references.filter { progress[$0] == nil && !needed.contains($0) }
+            if !needed.isEmpty { return needed }
+        }
+        guard let start = try start(stage, base) else {
+            progress[index] = .blocked
+            return []
+        }
+        let instructions = try triggers(stage, base) + stage.instructions
+        let references = try references(instructions, start)
+        needed = references.stages.filter { progress[$0] == nil || progress[$0] == .open }
+        if !needed.isEmpty { return needed }
+        guard references.areThere else {
+            progress[index] = .blocked
+            return []
+        }
+        try lower(stage, start, instructions, references.filesystems)
+        progress[index] = .done
+        return []
+    }
+
+    // MARK: Bases
+
+    private func base(
+        of stage: Stage
+    ) throws(DockerfileError) -> (reference: SourceReference, platform: Platform) {
+        let name = try expandGlobal(stage.from.base)
+        guard !name.isEmpty else {
+            throw DockerfileError(
+                "base name `\(stage.from.base.text)` is empty after expansion", at: stage.from.base.range,
+                hint: "give the ARG a default before the first FROM, or pass --build-arg")
+        }
+        var platform = options.platform
+        if let word = stage.from.platform {
+            let text = try expandGlobal(word)
+            guard let parsed = Platform(specifier: text, buildsOn: options.buildPlatform) else {
+                throw DockerfileError(
+                    text.isEmpty ? "empty platform value from expression \(word.text)" : "invalid platform `\(text)`",
+                    at: word.range, hint: "write linux/amd64, linux/arm64 or linux/arm/v7")
+            }
+            platform = parsed
+        }
+        return (try layout.base(name, in: stage.index, at: stage.from.base.range), platform)
+    }
+
+    private func expandGlobal(_ word: Word) throws(DockerfileError) -> String {
+        do { return try scope.expansion.expand(word.text, scope.variables).value } catch {
+            throw DockerfileError(error.message, at: word.range)
+        }
+    }
+
+    /// The image, or nil when it must be asked for first.
+    private mutating func image(_ name: String, _ platform: Platform, at range: SourceRange) -> (
+        key: String, image: BaseImage
+    )? {
+        let request = ImageRequest(name: name, platform: platform, range: range, buildsFor: options.platform)
+        if let image = images[request.key] { return (request.key, image) }
+        if requested.insert(request.key).inserted { requests.append(request) }
+        return nil
+    }
+
+    /// A stage before its first instruction; nil when what it stands on is not there yet.
+    private mutating func start(
+        _ stage: Stage, _ base: (reference: SourceReference, platform: Platform)
+    ) throws(DockerfileError) -> StageState? {
+        switch base.reference {
+        case .stage(let parent): return states[parent].map { StageState(stage: stage, parent: $0) }
+        case .scratch:
+            var settings = ImageSettings()
+            settings.workingDirectory = "/"
+            return StageState(
+                stage: stage, platform: base.platform, filesystem: scratch(stage.range), base: nil, settings: settings)
+        case .image(let name):
+            guard let found = image(name, base.platform, at: stage.from.base.range) else { return nil }
+            advisePlatform(name, wanted: base.platform, found: found.image.platform, stage.from.base.range)
+            let step = graph.shared(.image(found.key), title: "FROM \(name)", source: stage.range)
+            return StageState(
+                stage: stage, platform: base.platform, filesystem: step, base: found.key, settings: found.image.settings
+            )
+        }
+    }
+
+    private mutating func advisePlatform(_ name: String, wanted: Platform, found: Platform, _ range: SourceRange) {
+        guard wanted.os != found.os || wanted.architecture != found.architecture else { return }
+        let warning = DockerfileWarning(
+            rule: "InvalidBaseImagePlatform",
+            "Base image \(name) was pulled with platform \"\(found)\", expected \"\(wanted)\" for current build",
+            at: range)
+        if !warnings.contains(warning) { warnings.append(warning) }
+    }
+
+    private mutating func scratch(_ range: SourceRange) -> StepID {
+        graph.shared(.scratch, title: "FROM scratch", source: range)
+    }
+
+    /// What the base image or base stage has to run first.
+    private func triggers(
+        _ stage: Stage, _ base: (reference: SourceReference, platform: Platform)
+    ) throws(DockerfileError) -> [ParsedInstruction] {
+        let texts: [String]
+        switch base.reference {
+        case .stage(let parent): texts = states[parent]?.triggers ?? []
+        case .scratch: texts = []
+        case .image(let name):
+            let request = ImageRequest(
+                name: name, platform: base.platform, range: stage.range, buildsFor: options.platform)
+            texts = images[request.key]?.settings.onBuild ?? []
+        }
+        var result: [ParsedInstruction] = []
+        for text in texts { result.append(try Dockerfile.trigger(text, at: stage.range)) }
+        return result
+    }
+
+    // MARK: --from
+
+    /// The stages that `--from` names without variables; images among them are asked for.
+    private mutating func writtenReferences(
+        _ instructions: [ParsedInstruction], in index: Int, _ platform: Platform
+    ) throws(DockerfileError) -> [Int] {
+        if case .image(let name) = try base(of: layout.stages[index]).reference {
+            _ = image(name, platform, at: layout.stages[index].from.base.range)
+        }
+        var found: [Int] = []
+        for instruction in instructions {
+            guard case .copy(let copy) = instruction.command, let from = copy.from,
+                !from.text.utf8.contains(UInt8(ascii: "$"))
+            else { continue }
+            let name = try StageLowering.sourceName(from, scope, Variables())
+            switch try layout.source(name, in: index, at: from.range) {
+            case .stage(let stage): if !found.contains(stage) { found.append(stage) }
+            case .scratch: break
+            case .image(let name): _ = image(name, options.platform, at: from.range)
+            }
+        }
+        return found
+    }
+
+    private struct References {
+        var stages: [Int] = []
+        var filesystems: [SourceReference: StepID] = [:]
+        var areThere = true
+    }
+
+    /// Everything that `--from` names, with the variables as they are at each instruction.
+    private mutating func references(
+        _ instructions: [ParsedInstruction], _ start: StageState
+    ) throws(DockerfileError) -> References {
+        var found = References()
+        let isDynamic = instructions.contains {
+            if case .copy(let copy) = $0.command {
+                copy.from?.text.utf8.contains(UInt8(ascii: "$")) == true
+            } else {
+                false
+            }
+        }
+        var rehearsal = StageLowering(
+            layout: layout, scope: scope, state: start, graph: GraphAssembly(), warnings: [], allowance: allowance,
+            filesystems: [:])
+        for instruction in instructions {
+            switch instruction.command {
+            case .argument, .environment: if isDynamic { try rehearsal.lower(instruction) }
+            case .copy(let copy):
+                guard let from = copy.from else { continue }
+                let name = try StageLowering.sourceName(from, scope, rehearsal.state.variables)
+                try add(try layout.source(name, in: start.index, at: from.range), from.range, to: &found)
+            default: break
+            }
+        }
+        return found
+    }
+
+    private mutating func add(
+        _ reference: SourceReference, _ range: SourceRange, to found: inout References
+    ) throws(DockerfileError) {
+        guard found.filesystems[reference] == nil else { return }
+        switch reference {
+        case .stage(let index):
+            if !found.stages.contains(index) { found.stages.append(index) }
+            found.filesystems[reference] = states[index]?.filesystem
+            if states[index] == nil { found.areThere = false }
+        case .scratch: found.filesystems[reference] = scratch(range)
+        case .image(let name):
+            if let image = image(name, options.platform, at: range) {
+                found.filesystems[reference] = graph.shared(.image(image.key), title: "FROM \(name)", source: range)
+            } else {
+                found.areThere = false
+            }
+        }
+    }
+
+    // MARK: Stages
+
+    private mutating func lower(
+        _ stage: Stage, _ start: StageState, _ instructions: [ParsedInstruction],
+        _ filesystems: [SourceReference: StepID]
+    ) throws(DockerfileError) {
+        lowered += instructions.count
+        guard lowered <= Self.mostInstructions else {
+            throw DockerfileError(
+                "the build comes to more than \(Self.mostInstructions) instructions", at: stage.range,
+                hint: "the ONBUILD triggers of one stage run in each stage that is FROM it")
+        }
+        var lowering = StageLowering(
+            layout: layout, scope: scope, state: start, graph: graph, warnings: warnings, allowance: allowance,
+            filesystems: filesystems)
+        // One owner at a time, or every step added would copy the whole graph.
+        graph = GraphAssembly()
+        warnings = []
+        for instruction in instructions { try lowering.lower(instruction) }
+        graph = lowering.graph
+        warnings = lowering.warnings
+        allowance = lowering.allowance
+        graph.number(lowering.state.steps, afterImage: lowering.state.parent == nil && lowering.state.base != nil)
+        states[stage.index] = lowering.state
+    }
+
+    private func finish(_ target: Int) throws(DockerfileError) -> BuildGraph {
+        guard let state = states[target] else {
+            throw DockerfileError("stage `\(layout.stages[target].title)` was not lowered")
+        }
+        var settings = state.finishedSettings
+        settings.labels.merge(options.labels) { _, new in new }
+        var chain = [state]
+        while let parent = chain.last?.parent, let next = states[parent] { chain.append(next) }
+        return BuildGraph(
+            steps: graph.steps, target: state.filesystem, config: settings,
+            history: chain.reversed().flatMap(\.history), base: state.base, platform: state.platform,
+            skippedStages: layout.stages.filter { states[$0.index] == nil }.map {
+                SkippedStage(name: $0.title, instructions: $0.instructions.count, source: $0.range)
+            },
+            contextPatterns: graph.contextPatterns, author: state.author)
+    }
+
+    private func keptWarnings() -> [DockerfileWarning] {
+        let unused = scope.unusedArguments(dockerfile).map {
+            DockerfileWarning(rule: "", "build argument `\($0)` is not declared by any ARG", at: nil)
+        }
+        return (warnings + unused).filter { dockerfile.directives.checks.keeps($0) }
+    }
+}

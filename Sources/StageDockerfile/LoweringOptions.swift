@@ -1,0 +1,63 @@
+// What goes into and comes out of the lowering of a Dockerfile.
+
+import StageGraph
+
+/// What the caller decides about a build.
+public struct LoweringOptions: Sendable {
+    /// The stage to build; nil is the last.
+    public var target: String?
+    public var buildArguments: [String: String]
+    /// Set on the image after everything else.
+    public var labels: [String: String]
+    public var platform: Platform
+    /// What `BUILDPLATFORM` and its kin say.
+    public var buildPlatform: Platform
+
+    public init(
+        target: String? = nil, buildArguments: [String: String] = [:], labels: [String: String] = [:],
+        platform: Platform = .host, buildPlatform: Platform = .host
+    ) {
+        self.target = target
+        self.buildArguments = buildArguments
+        self.labels = labels
+        self.platform = platform
+        self.buildPlatform = buildPlatform
+    }
+}
+
+/// A base image, as far as lowering needs it.
+public struct BaseImage: Sendable, Hashable {
+    public var settings: ImageSettings
+    public var platform: Platform
+
+    public init(settings: ImageSettings, platform: Platform) {
+        self.settings = settings
+        self.platform = platform
+    }
+}
+
+/// An image that a stage of the build needs.
+public struct ImageRequest: Sendable, Hashable {
+    /// As written, variables expanded.
+    public var name: String
+    public var platform: Platform
+    /// The instruction that asks for it.
+    public var range: SourceRange
+    /// Its name in `images` and in `Operation.image`: the name as it is, with `@@platform` after it when it is
+    /// wanted for another platform than the build's.
+    public var key: String
+
+    init(name: String, platform: Platform, range: SourceRange, buildsFor target: Platform) {
+        self.name = name
+        self.platform = platform
+        self.range = range
+        key = platform == target ? name : "\(name)@@\(platform)"
+    }
+}
+
+public enum LoweringResult: Sendable {
+    /// These images must be resolved first; then lower again with them. There may be further rounds: triggers of
+    /// base images can name images too.
+    case needs([ImageRequest])
+    case graph(BuildGraph, warnings: [DockerfileWarning])
+}

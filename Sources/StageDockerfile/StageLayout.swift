@@ -1,0 +1,126 @@
+// How stages hang together: which stage or image a name means, and which stage is the target.
+
+import StageGraph
+
+/// What a `FROM` or `--from` names.
+enum SourceReference: Hashable {
+    case stage(Int)
+    case scratch
+    case image(String)
+}
+
+struct StageLayout {
+    let stages: [Stage]
+    /// Every stage of a name, in order.
+    private let byName: [String: [Int]]
+
+    init(_ dockerfile: Dockerfile) {
+        stages = dockerfile.stages
+        var byName: [String: [Int]] = [:]
+        for stage in dockerfile.stages { if let name = stage.name { byName[name, default: []].append(stage.index) } }
+        self.byName = byName
+    }
+
+    private var names: [String] { stages.compactMap(\.name) }
+
+    /// The stage to build.
+    func target(_ name: String?) throws(DockerfileError) -> Int {
+        guard let name, !name.isEmpty else { return stages.count - 1 }
+        if let index = byName[name.lowercased()]?.last { return index }
+        let list =
+            names.isEmpty ? "no stage has a name" : "the stages are \(names.map { "`\($0)`" }.joined(separator: ", "))"
+        let hint = [Spelling.hint(name, among: names), list].compactMap { $0 }.joined(separator: " ")
+        throw DockerfileError("target stage `\(name)` could not be found", hint: hint)
+    }
+
+    /// What a base name means in the stage `index`: a stage before it, `scratch`, or an image.
+    func base(_ name: String, in index: Int, at range: SourceRange) throws(DockerfileError) -> SourceReference {
+        // Names are in lower case, so one with capitals finds no stage here, as in docker.
+        if let stage = byName[name]?.last(where: { $0 < index }) { return .stage(stage) }
+        if name == "scratch" { return .scratch }
+        if let fault = ImageName.fault(name) {
+            let folded = byName[name.lowercased()]?.last { $0 < index }
+            let hint =
+                folded.map { "stage names are lower case here: write `\(stages[$0].title)`" }
+                ?? Spelling.hint(name, among: stages[..<index].compactMap(\.name))
+            throw DockerfileError("invalid image name `\(name)`: \(fault)", at: range, hint: hint)
+        }
+        return .image(name)
+    }
+
+    /// What `--from` means in the stage `index`: a stage before it by number or name, or an image.
+    func source(_ name: String, in index: Int, at range: SourceRange) throws(DockerfileError) -> SourceReference {
+        if let number = Int(name) {
+            guard stages.indices.contains(number) else {
+                throw DockerfileError(
+                    "invalid stage index \(number)", at: range,
+                    hint: "the file has \(stages.count) stages, counted from 0")
+            }
+            guard number < index else { throw tooLate(number, index, range) }
+            return .stage(number)
+        }
+        if let known = byName[name.lowercased()] {
+            if let stage = known.last(where: { $0 < index }) { return .stage(stage) }
+            throw tooLate(known[0], index, range)
+        }
+        if name == "scratch" { return .scratch }
+        if let fault = ImageName.fault(name) {
+            throw DockerfileError(
+                "invalid image name `\(name)`: \(fault)", at: range,
+                hint: Spelling.hint(name, among: stages[..<index].compactMap(\.name)))
+        }
+        return .image(name)
+    }
+
+    /// A hint for an image that could not be found, when a stage is named almost like it.
+    func hint(forImage name: String) -> String? { Spelling.hint(name, among: names) }
+
+    private func tooLate(_ stage: Int, _ index: Int, _ range: SourceRange) -> DockerfileError {
+        if stage == index {
+            return DockerfileError(
+                "stage `\(stages[index].title)` cannot copy from itself", at: range,
+                hint: "copy within a stage with RUN cp")
+        }
+        if let cycle = cycle(from: stage, to: index) {
+            let names = ([index] + cycle).map { "`\(stages[$0].title)`" }.joined(separator: " -> ")
+            return DockerfileError(
+                "circular dependency between stages: \(names)", at: range,
+                hint: "move what both need into a stage before them")
+        }
+        return DockerfileError(
+            "cannot copy from stage `\(stages[stage].title)`: it is defined after stage `\(stages[index].title)`",
+            at: range,
+            hint: "move its FROM (line \(stages[stage].range.firstLine)) above line \(stages[index].range.firstLine)")
+    }
+
+    /// The way from one stage to another along what they name, both included, as far as it is written without variables.
+    private func cycle(from start: Int, to goal: Int) -> [Int]? {
+        var cameFrom: [Int: Int] = [start: start]
+        var queue = [start]
+        var next = 0
+        while next < queue.count {
+            let stage = queue[next]
+            next += 1
+            if stage == goal {
+                var way = [goal]
+                while let last = way.last, last != start, let before = cameFrom[last] { way.append(before) }
+                return way.reversed()
+            }
+            for neighbour in writtenReferences(of: stage) where cameFrom[neighbour] == nil {
+                cameFrom[neighbour] = stage
+                queue.append(neighbour)
+            }
+        }
+        return nil
+    }
+
+    private func writtenReferences(of index: Int) -> [Int] {
+        var names: [String] = [stages[index].from.base.text]
+        for instruction in stages[index].instructions {
+            if case .copy(let copy) = instruction.command, let from = copy.from { names.append(from.text) }
+        }
+        return names.compactMap { name in
+            Int(name).flatMap { stages.indices.contains($0) ? $0 : nil } ?? byName[name.lowercased()]?.last
+        }
+    }
+}

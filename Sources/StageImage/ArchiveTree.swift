@@ -1,0 +1,40 @@
+// `ADD archive.tar.gz /`: archives are recognised by what is in them, never by their names.
+
+import StageHash
+import StageStore
+
+/// Unpacks archives that are in the store already.
+public enum ArchiveReader {
+    /// The tree of the archive that `content` is; nil when it is no archive, so that it is copied as the file it is.
+    ///
+    /// Recognised are tar archives, plain or compressed with gzip or zstd.
+    /// - Throws: `.unsupported` for bzip2 and xz; anything that is wrong with an archive that begins like one.
+    public static func tree(of content: Digest, in store: any TreeStore) throws(ImageError) -> TreeRef? {
+        let source = try ContentReader(content, store: store)
+        let (plain, compression) = try decompressing(source)
+        let start: [UInt8]
+        do throws(ImageError) { start = try plain.peek(TarField.block) } catch {
+            // What begins like gzip and is none is a file like any other.
+            if case .corruptCompression = error { return nil }
+            throw error
+        }
+        guard isTar(start) else { return nil }
+        let layer: ParsedLayer
+        do throws(ImageError) {
+            layer = try ParsedLayer(
+                reading: PrefixedSource(start, plain), into: store, keepsRecipe: false, whiteouts: false)
+        } catch {
+            if case .none = compression, case .malformedTar(0, _) = error { return nil }
+            throw error
+        }
+        return try layer.apply(to: nil, in: store)
+    }
+
+    private static func isTar(_ start: [UInt8]) -> Bool {
+        guard start.count == TarField.block else { return false }
+        return start.withUnsafeBytes { bytes in
+            let block = TarBlock(bytes: bytes)
+            return !block.isZero && block.hasValidChecksum
+        }
+    }
+}

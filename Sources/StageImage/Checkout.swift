@@ -1,0 +1,212 @@
+// `type=local`: a tree as real files. The destination may hold anything, links to elsewhere included: every name is
+// opened in the descriptor of its directory, no link is ever followed, and directories of others are never removed.
+
+import CLinux
+import Glibc
+import StageHash
+import StageStore
+import StageSystem
+
+/// Writes a tree into a directory of the filesystem.
+public struct Checkout {
+    /// What could not be made as the tree has it, without privilege.
+    public struct Outcome: Sendable, Hashable {
+        /// Device nodes left out: only root makes them.
+        public internal(set) var skippedDevices: [TreePath] = []
+    }
+
+    private let store: any DirectorySource & ContentSource
+    private let setsOwners: Bool
+
+    /// - Parameter setsOwners: whether owners are set and devices made, which takes root.
+    public init(store: any DirectorySource & ContentSource, setsOwners: Bool) {
+        self.store = store
+        self.setsOwners = setsOwners
+    }
+
+    /// Puts all of `tree` into `directory`, which is made when it is missing (its parent has to be there). Files that are
+    /// there and not in the tree stay.
+    @discardableResult
+    public func write(_ tree: TreeRef, to directory: String) throws(ImageError) -> Outcome {
+        if mkdir(directory, 0o755) != 0, errno != EEXIST { throw .system(.last("mkdir", directory)) }
+        let root = try calling { () throws(SystemError) in
+            try OwnedFD.open(directory, O_RDONLY | O_DIRECTORY).take()
+        }
+        let file = SharedFile(owning: root)
+        var session = CheckoutSession(store: store, setsOwners: setsOwners, root: file.fd)
+        // The destination itself is the person's own: its owner and mode stay.
+        try session.entries(of: tree, in: file.fd, at: TreePath())
+        return session.outcome
+    }
+}
+
+private struct CheckoutSession {
+    let store: any DirectorySource & ContentSource
+    let setsOwners: Bool
+    let root: CInt
+    var outcome = Checkout.Outcome()
+    private var firstOfGroup: [UInt64: (path: TreePath, node: Node)] = [:]
+
+    init(store: any DirectorySource & ContentSource, setsOwners: Bool, root: CInt) {
+        self.store = store
+        self.setsOwners = setsOwners
+        self.root = root
+    }
+
+    mutating func entries(of tree: TreeRef, in directory: CInt, at path: TreePath) throws(ImageError) {
+        let object = try storing { () throws(StoreError) in try store.directory(tree.object) }
+        for item in object.items {
+            let itemPath = path.appending(item.name)
+            switch item.entry {
+            case .node(let node): try place(node, item.name, in: directory, at: itemPath)
+            case .directory(let ref): try place(ref, item.name, in: directory, at: itemPath)
+            }
+        }
+    }
+
+    private mutating func place(
+        _ tree: TreeRef, _ name: FileName, in directory: CInt, at path: TreePath
+    ) throws(ImageError) {
+        var made = name.withCString { mkdirat(directory, $0, 0o700) } == 0
+        if !made, errno == EEXIST, name.withCString({ unlinkat(directory, $0, 0) }) == 0 {
+            // Something that is no directory was in the way: a link to one, for instance.
+            made = name.withCString { mkdirat(directory, $0, 0o700) } == 0
+        }
+        let flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC
+        let fd = name.withCString { openat(directory, $0, flags) }
+        guard fd >= 0 else { throw .system(.last("open", path.description)) }
+        let file = SharedFile(owning: fd)
+        try entries(of: tree, in: file.fd, at: path)
+        let attributes = try storing { () throws(StoreError) in try store.directory(tree.object).attributes }
+        try set(attributes, on: file.fd, path)
+    }
+
+    private mutating func place(
+        _ node: Node, _ name: FileName, in directory: CInt, at path: TreePath
+    ) throws(ImageError) {
+        if name.withCString({ unlinkat(directory, $0, 0) }) != 0, errno != ENOENT {
+            if errno == EISDIR || errno == EPERM {
+                throw .unsupported("\(path) is a directory in the destination and a file in the image: remove it first")
+            }
+            throw .system(.last("unlink", path.description))
+        }
+        if node.linkGroup != 0 {
+            if let first = firstOfGroup[node.linkGroup], first.node.sameIdentity(as: node) {
+                return try link(first.path, name, in: directory, path)
+            }
+            firstOfGroup[node.linkGroup] = (path, node)
+        }
+        switch node.content {
+        case .file(let digest, _):
+            try file(digest, node.attributes, name, in: directory, path)
+        case .symlink(let target):
+            let result = FileName(bytes: target).withCString { target in
+                name.withCString { symlinkat(target, directory, $0) }
+            }
+            try check(result, "symlink", path)
+            try setOnName(node.attributes, name, in: directory, path)
+        case .fifo:
+            try check(name.withCString { mkfifoat(directory, $0, 0o600) }, "mkfifo", path)
+            try setOnName(node.attributes, name, in: directory, path)
+        case .characterDevice(let major, let minor):
+            try device(S_IFCHR, major, minor, node.attributes, name, in: directory, path)
+        case .blockDevice(let major, let minor):
+            try device(S_IFBLK, major, minor, node.attributes, name, in: directory, path)
+        }
+    }
+
+    private func link(_ first: TreePath, _ name: FileName, in directory: CInt, _ path: TreePath) throws(ImageError) {
+        guard let last = first.last else { return }
+        var parent = root
+        var owner: SharedFile?
+        if !first.parent.isRoot {
+            let bytes = FileName(bytes: first.parent.relativeBytes)
+            let resolve = UInt64(CLINUX_RESOLVE_BENEATH | CLINUX_RESOLVE_NO_SYMLINKS)
+            let flags = UInt64(O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+            parent = bytes.withCString { clinux_openat2(root, $0, flags, 0, resolve) }
+            guard parent >= 0 else { throw .system(.last("open", first.description)) }
+            owner = SharedFile(owning: parent)
+        }
+        let result = last.withCString { old in name.withCString { linkat(parent, old, directory, $0, 0) } }
+        withExtendedLifetime(owner) {}
+        try check(result, "link", path)
+    }
+
+    private func file(
+        _ digest: Digest, _ attributes: Attributes, _ name: FileName, in directory: CInt, _ path: TreePath
+    ) throws(ImageError) {
+        let flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC
+        let fd = name.withCString { openat(directory, $0, flags, 0o600) }
+        guard fd >= 0 else { throw .system(.last("create", path.description)) }
+        let file = SharedFile(owning: fd)
+        try store.stream(digest) { piece throws(ImageError) in
+            try calling { () throws(SystemError) in try writeAll(file.fd, piece, path.description) }
+        }
+        try set(attributes, on: file.fd, path)
+    }
+
+    private mutating func device(
+        _ type: mode_t, _ major: UInt32, _ minor: UInt32, _ attributes: Attributes, _ name: FileName,
+        in directory: CInt,
+        _ path: TreePath
+    ) throws(ImageError) {
+        guard setsOwners else {
+            outcome.skippedDevices.append(path)
+            return
+        }
+        let number = dev_t(clinux_makedev(major, minor))
+        if name.withCString({ mknodat(directory, $0, type | 0o600, number) }) != 0 {
+            guard errno == EPERM else { throw .system(.last("mknod", path.description)) }
+            outcome.skippedDevices.append(path)
+            return
+        }
+        try setOnName(attributes, name, in: directory, path)
+    }
+
+    // MARK: Attributes
+
+    /// Owner, mode, attributes and times of an open file or directory, in the order in which none undoes another.
+    private func set(_ attributes: Attributes, on fd: CInt, _ path: TreePath) throws(ImageError) {
+        if setsOwners { try check(fchown(fd, attributes.uid, attributes.gid), "chown", path) }
+        for xattr in attributes.xattrs where setsOwners || xattr.name.starts(with: Array("user.".utf8)) {
+            let result = FileName(bytes: xattr.name).withCString { name in
+                xattr.value.withUnsafeBytes { clinux_setxattr(fd, nil, name, $0.baseAddress, $0.count) }
+            }
+            if result != 0, errno != ENOTSUP, errno != EPERM { throw .system(.last("setxattr", path.description)) }
+        }
+        try check(fchmod(fd, mode_t(attributes.mode)), "chmod", path)
+        var times = Self.times(attributes)
+        try check(futimens(fd, &times), "utimens", path)
+    }
+
+    /// The same for what is not opened: links, fifos, devices.
+    private func setOnName(
+        _ attributes: Attributes, _ name: FileName, in directory: CInt, _ path: TreePath
+    ) throws(ImageError) {
+        if setsOwners {
+            let result = name.withCString {
+                fchownat(directory, $0, attributes.uid, attributes.gid, AT_SYMLINK_NOFOLLOW)
+            }
+            try check(result, "chown", path)
+        }
+        // A link has no mode; what was just made here under a name of ours is no link unless it is one of the tree's.
+        let isLink = name.withCString { pointer in
+            var target: CChar = 0
+            return readlinkat(directory, pointer, &target, 1) >= 0
+        }
+        if !isLink {
+            try check(name.withCString { fchmodat(directory, $0, mode_t(attributes.mode), 0) }, "chmod", path)
+        }
+        var times = Self.times(attributes)
+        try check(name.withCString { utimensat(directory, $0, &times, AT_SYMLINK_NOFOLLOW) }, "utimens", path)
+    }
+
+    private static func times(_ attributes: Attributes) -> [timespec] {
+        let time = timespec(tv_sec: Int(attributes.time.seconds), tv_nsec: Int(attributes.time.nanoseconds))
+        return [time, time]
+    }
+
+    private func check(_ result: CInt, _ operation: String, _ path: TreePath) throws(ImageError) {
+        if result != 0 { throw .system(.last(operation, path.description)) }
+    }
+}

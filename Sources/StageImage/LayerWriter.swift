@@ -1,0 +1,153 @@
+// Derives a layer from two trees: the archive of what makes the second out of the first, in one deterministic form.
+
+import StageHash
+import StageStore
+import StageSystem
+
+/// Writes archives of trees.
+public struct LayerWriter {
+    /// What was written.
+    public struct Summary: Hashable, Sendable, Codable {
+        /// The SHA-256 of the archive.
+        public let diffID: Digest
+        /// The length of the archive.
+        public let size: UInt64
+    }
+
+    private let store: any DirectorySource & ContentSource
+
+    public init(store: any DirectorySource & ContentSource) { self.store = store }
+
+    /// Writes the layer that makes `new` out of `old` (nil: nothing). No difference gives an archive without members.
+    ///
+    /// - Parameter sink: gets the archive in order; for the digest alone, one that does nothing.
+    @discardableResult
+    public func write(
+        from old: TreeRef?, to new: TreeRef, to sink: @escaping ByteSink = { _ in }
+    ) throws(ImageError) -> Summary {
+        try write(old, new, whiteouts: true, sink)
+    }
+
+    /// Writes all of `tree` as a plain archive, in which no name has a special meaning.
+    @discardableResult
+    public func writeWhole(_ tree: TreeRef, to sink: @escaping ByteSink) throws(ImageError) -> Summary {
+        try write(nil, tree, whiteouts: false, sink)
+    }
+
+    private func write(
+        _ old: TreeRef?, _ new: TreeRef, whiteouts: Bool, _ sink: @escaping ByteSink
+    ) throws(ImageError) -> Summary {
+        var hasher = DigestHasher()
+        var rootBefore = Attributes(mode: 0o755)
+        if let old {
+            rootBefore = try storing { () throws(StoreError) in try store.directory(old.object).attributes }
+        }
+        var session = Session(store: store, whiteouts: whiteouts, rootBefore: rootBefore) { piece throws(ImageError) in
+            hasher.update(piece)
+            try sink(piece)
+        }
+        var failure: ImageError?
+        do throws(StoreError) {
+            try store.difference(from: old, to: new) { change throws(StoreError) in
+                do throws(ImageError) { try session.add(change) } catch {
+                    failure = error
+                    throw StoreError.corrupt("writing stopped")
+                }
+            }
+        } catch {
+            throw failure ?? .store(error)
+        }
+        let size = try session.finish()
+        return Summary(diffID: hasher.finalize(), size: size)
+    }
+}
+
+/// One archive being written.
+private struct Session: ~Copyable {
+    private let store: any ContentSource
+    private let whiteouts: Bool
+    private let rootBefore: Attributes
+    private var writer: TarWriter
+    /// The first member of each group of hard links, and what it is.
+    private var firstOfGroup: [UInt64: (path: [UInt8], node: Node)] = [:]
+
+    init(store: any ContentSource, whiteouts: Bool, rootBefore: Attributes, _ sink: @escaping ByteSink) {
+        self.store = store
+        self.whiteouts = whiteouts
+        self.rootBefore = rootBefore
+        writer = TarWriter(sink)
+    }
+
+    mutating func finish() throws(ImageError) -> UInt64 {
+        try writer.finish()
+        return writer.size
+    }
+
+    mutating func add(_ change: TreeChange) throws(ImageError) {
+        if whiteouts, let name = change.path.last, name.bytes.starts(with: LayerEntry.whiteoutPrefix) {
+            throw .unrepresentable(
+                path: change.path.description, reason: "in a layer, names that begin with .wh. mean removals; rename it"
+            )
+        }
+        switch change {
+        case .removed(let path):
+            guard let name = path.last else { return }
+            let marker = path.parent.appending(FileName(bytes: LayerEntry.whiteoutPrefix + name.bytes))
+            try writer.begin(TarMember(path: marker.relativeBytes, kind: .file))
+        case .directory(let path, let attributes, _):
+            if path.isRoot {
+                if attributes.sameIdentity(as: rootBefore) { return }
+                try begin([0x2E, 0x2F], .directory, attributes)
+            } else {
+                try begin(path.relativeBytes + [0x2F], .directory, attributes)
+            }
+        case .node(let path, let node):
+            try add(node, at: path.relativeBytes)
+        }
+    }
+
+    private mutating func add(_ node: Node, at path: [UInt8]) throws(ImageError) {
+        if node.linkGroup != 0 {
+            if let first = firstOfGroup[node.linkGroup] {
+                // Nodes that differ are not one file, whatever their group says.
+                if first.node.sameIdentity(as: node) {
+                    return try begin(path, .hardLink, node.attributes, linkTarget: first.path)
+                }
+            } else {
+                firstOfGroup[node.linkGroup] = (path, node)
+            }
+        }
+        switch node.content {
+        case .file(let digest, let size):
+            try begin(path, .file, node.attributes, size: size)
+            if size > 0 { try content(digest) }
+        case .symlink(let target): try begin(path, .symlink, node.attributes, linkTarget: target)
+        case .fifo: try begin(path, .fifo, node.attributes)
+        case .characterDevice(let major, let minor):
+            try begin(path, .characterDevice(major: major, minor: minor), node.attributes)
+        case .blockDevice(let major, let minor):
+            try begin(path, .blockDevice(major: major, minor: minor), node.attributes)
+        }
+    }
+
+    private mutating func content(_ digest: Digest) throws(ImageError) {
+        // A non-copyable value cannot be captured for change by a closure: it goes through an exclusive pointer.
+        let store = self.store
+        try withUnsafeMutablePointer(to: &writer) { pointer throws(ImageError) in
+            try store.stream(digest) { piece throws(ImageError) in try pointer.pointee.write(piece) }
+        }
+    }
+
+    private mutating func begin(
+        _ path: [UInt8], _ kind: TarMember.Kind, _ attributes: Attributes, size: UInt64 = 0, linkTarget: [UInt8] = []
+    ) throws(ImageError) {
+        var member = TarMember(path: path, kind: kind, size: size, linkTarget: linkTarget)
+        member.mode = attributes.mode
+        member.uid = attributes.uid
+        member.gid = attributes.gid
+        // Whole seconds, as docker, BuildKit and buildah write layers.
+        member.time = Timestamp(seconds: attributes.time.seconds)
+        member.xattrs = kind == .hardLink ? [] : attributes.xattrs
+        try writer.begin(member)
+    }
+}

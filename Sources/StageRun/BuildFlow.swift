@@ -1,0 +1,233 @@
+// A build from the Dockerfile to the image: parse, resolve bases, lower, build the steps, assemble the image, write outputs.
+
+import Glibc
+import StageContext
+import StageDockerfile
+import StageEngine
+import StageGraph
+import StageHash
+import StageImage
+import StageStore
+import StageSystem
+import Synchronization
+
+extension StageRoot {
+    /// Builds, and keeps the image under its names.
+    ///
+    /// - Parameter observe: called in order, never by two threads at once; it should return soon.
+    public func build(
+        _ request: BuildRequest, observe: @escaping @Sendable (BuildEvent) -> Void
+    ) async throws(StageRunError) -> BuildReport {
+        let flow = BuildFlow(root: self, request: request, observe: observe)
+        do throws(StageRunError) {
+            let report = try await flow.run()
+            try await commit()
+            return report
+        } catch {
+            // What was finished is kept, so that the next build goes on from there.
+            try? await commit()
+            throw error
+        }
+    }
+}
+
+/// One build.
+struct BuildFlow: Sendable {
+    let root: StageRoot
+    let request: BuildRequest
+    let observe: @Sendable (BuildEvent) -> Void
+    let begin = ContinuousClock.now
+
+    var elapsed: Double { seconds(ContinuousClock.now - begin) }
+
+    func run() async throws(StageRunError) -> BuildReport {
+        let source = try readDockerfile()
+        let dockerfile = try parse(source)
+        try checkContext()
+        let (graph, bases) = try await lower(dockerfile, source)
+        announce(graph)
+        let outcomes = try await build(graph, bases, source)
+        let image = try await assemble(graph, bases, outcomes)
+        try root.keep(image, names: request.names)
+        try await root.commit()
+        let manifest = try await export(image)
+        observe(.finished(image: image.id.description, names: request.names.map(\.familiar), at: elapsed))
+        var states: [StepState: Int] = [:]
+        for (step, outcome) in zip(graph.steps, outcomes) where step.number > 0 { states[outcome.state, default: 0] += 1 }
+        if !graph.skippedStages.isEmpty { states[.notNeeded] = graph.skippedStages.count }
+        return BuildReport(
+            imageID: image.id, manifestDigest: manifest, names: request.names, size: image.size, states: states,
+            seconds: elapsed)
+    }
+
+    // MARK: The Dockerfile
+
+    /// The path as given, or the one found in the context.
+    private func readDockerfile() throws(StageRunError) -> (path: String, bytes: [UInt8]) {
+        let limit = 64 << 20
+        if let path = request.dockerfile {
+            do throws(SystemError) { return (path, try readFile(path, limit: limit)) } catch {
+                throw .failed("cannot read the Dockerfile \(path): \(error.reason)")
+            }
+        }
+        for name in ["Dockerfile", "dockerfile"] {
+            let path = request.contextPath + "/" + name
+            do throws(SystemError) { return (path, try readFile(path, limit: limit)) } catch {
+                if error.errno == ENOENT || error.errno == ENOTDIR { continue }
+                throw .failed("cannot read the Dockerfile \(path): \(error.reason)")
+            }
+        }
+        try checkContext()
+        throw .failed(
+            "no Dockerfile in \(request.contextPath)", advice: "name it with -f FILE, or give the directory that holds it")
+    }
+
+    private func parse(_ source: (path: String, bytes: [UInt8])) throws(StageRunError) -> Dockerfile {
+        do throws(DockerfileError) { return try Dockerfile.parse(source.bytes, file: displayName(source.path)) } catch {
+            throw .dockerfile(error, rendered: error.rendered(source: source.bytes))
+        }
+    }
+
+    private func displayName(_ path: String) -> String {
+        path.hasPrefix(request.contextPath + "/") ? String(path.dropFirst(request.contextPath.utf8.count + 1)) : path
+    }
+
+    private func checkContext() throws(StageRunError) {
+        var info = stat()
+        guard stat(request.contextPath, &info) == 0 else {
+            throw .failed("the build context \(request.contextPath): \(SystemError.last("stat").reason)")
+        }
+        guard info.st_mode & S_IFMT == S_IFDIR else {
+            throw .failed("the build context \(request.contextPath) is not a directory")
+        }
+    }
+
+    /// Lowers, fetching the base images that reachable stages ask for, until none is missing.
+    private func lower(
+        _ dockerfile: Dockerfile, _ source: (path: String, bytes: [UInt8])
+    ) async throws(StageRunError) -> (BuildGraph, [String: StoredImage]) {
+        let options = LoweringOptions(
+            target: request.target, buildArguments: request.buildArguments, labels: request.labels,
+            platform: request.platform)
+        let lowering = Lowering(dockerfile, options: options)
+        var images: [String: StoredImage] = [:]
+        var bases: [String: BaseImage] = [:]
+        while true {
+            let result: LoweringResult
+            do throws(DockerfileError) { result = try lowering.lower(images: bases) } catch {
+                throw .dockerfile(error, rendered: error.rendered(source: source.bytes))
+            }
+            switch result {
+            case .graph(let graph, let warnings):
+                for warning in warnings { observe(.warning(message: warning.description, source: warning.range)) }
+                return (graph, images)
+            case .needs(let requests):
+                for (key, image) in try await resolve(requests, source) {
+                    images[key] = image
+                    bases[key] = BaseImage(settings: try root.configuration(of: image).config ?? ImageSettings(), platform: image.platform)
+                }
+            }
+        }
+    }
+
+    private func resolve(
+        _ requests: [ImageRequest], _ source: (path: String, bytes: [UInt8])
+    ) async throws(StageRunError) -> [(String, StoredImage)] {
+        var found: [(String, StoredImage)] = []
+        for request in requests {
+            do throws(StageRunError) {
+                if let image = try root.find(request.name), image.platform.matches(request.platform) {
+                    found.append((request.key, image))
+                } else {
+                    found.append((request.key, try await root.fetch(request.name, platform: request.platform, observe: observe)))
+                }
+            } catch {
+                if case .cancelled = error { throw error }
+                let located = DockerfileError("base image \(request.name): \(error.description)", at: request.range)
+                throw .dockerfile(located, rendered: located.rendered(source: source.bytes))
+            }
+        }
+        return found
+    }
+
+    private func announce(_ graph: BuildGraph) {
+        let target = graph.steps[graph.target.index].stage
+        observe(
+            .planned(steps: graph.steps.map(StepDescription.init), target: target, platform: graph.platform.description))
+        for stage in graph.skippedStages {
+            observe(.stageNotNeeded(stage: stage.name, instructions: stage.instructions))
+        }
+    }
+
+    // MARK: The steps
+
+    private func build(
+        _ graph: BuildGraph, _ bases: [String: StoredImage], _ source: (path: String, bytes: [UInt8])
+    ) async throws(StageRunError) -> [StepOutcome] {
+        let root = root
+        let builder = Builder(
+            store: root.store, executor: DeferredExecutor(root: root),
+            unpacker: LayerArchives(store: root.store), pool: root.pool, jobs: root.jobs, clock: now,
+            checkpoint: { root.checkpoint() })
+        let patterns = graph.contextPatterns
+        let dockerfile = source.path
+        do throws(BuildError) {
+            return try await builder.build(
+                graph, useCache: request.useCache,
+                sources: { operation async throws(SourceError) in
+                    switch operation {
+                    case .image(let key):
+                        guard let image = bases[key] else { throw SourceError("the image \(key) was not resolved") }
+                        return image.tree
+                    case .context(let name):
+                        return try await self.scan(patterns[name] ?? [], dockerfile: dockerfile)
+                    case .scratch, .makeDirectory, .copy, .run:
+                        throw SourceError("not a source")
+                    }
+                }, observe: observe)
+        } catch {
+            if case .cancelled = error { throw .cancelled }
+            throw .build(error, source: source.bytes)
+        }
+    }
+
+    private func scan(_ patterns: [String], dockerfile: String) async throws(SourceError) -> TreeRef {
+        do {
+            var rules = IgnoreRules.none
+            if let file = try IgnoreRules.ignoreFile(context: request.contextPath, dockerfile: dockerfile) {
+                rules = try IgnoreRules(text: file.text, file: file.path)
+            }
+            let index = "\(root.path)/contexts/\(Digest.of(absolute(request.contextPath)).hex).index"
+            let scan = try await ContextScanner(store: root.store, pool: root.pool).scan(
+                ContextRequest(path: request.contextPath, rules: rules, patterns: patterns, indexPath: index))
+            for event in scan.events { observe(.warning(message: event.description, source: nil)) }
+            return scan.tree
+        } catch { throw SourceError("\(error)") }
+    }
+
+    /// The context's path without symlinks: one index a directory, however it is named.
+    private func absolute(_ path: String) -> String {
+        guard let resolved = realpath(path, nil) else { return path }
+        defer { free(resolved) }
+        return String(cString: resolved)
+    }
+}
+
+/// The time of day.
+@Sendable func now() -> Timestamp {
+    var time = timespec()
+    clock_gettime(CLOCK_REALTIME, &time)
+    return Timestamp(seconds: Int64(time.tv_sec), nanoseconds: UInt32(time.tv_nsec))
+}
+
+func seconds(_ duration: Duration) -> Double {
+    Double(duration.components.seconds) + Double(duration.components.attoseconds) / 1e18
+}
+
+extension Platform {
+    /// Whether an image of this platform can stand for `wanted`.
+    func matches(_ wanted: Platform) -> Bool {
+        os == wanted.os && architecture == wanted.architecture
+            && (wanted.variant == nil || variant == nil || variant == wanted.variant)
+    }
+}

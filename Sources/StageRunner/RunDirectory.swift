@@ -1,0 +1,66 @@
+// The directory of one running sandbox: its upper, and the files bound into it. Locked while in use, gone afterwards.
+
+import CLinux
+import Glibc
+import StageSystem
+
+/// ROOT/runs/<id>, with ROOT/runs/<id>.lock beside it, flock'ed by its owner.
+///
+/// Left behind by a killed process, it is known by its free lock, and removed when the next one starts.
+final class RunDirectory: Sendable {
+    /// Relative to the root: `runs/<id>`.
+    let name: String
+    private let root: String
+    private let lock: OwnedFD
+
+    var path: String { root + "/" + name }
+    var upper: String { name + "/upper" }
+    var work: String { name + "/work" }
+
+    /// Makes one with empty `upper`, `work` and `root` directories.
+    init(root: String) throws(SystemError) {
+        self.root = root
+        let reserved = try Self.reserve(root)
+        name = reserved.name
+        lock = OwnedFD(owning: reserved.takeLock())
+        for directory in ["", "/upper", "/work", "/root"] {
+            if mkdir(root + "/" + name + directory, 0o755) != 0 { throw .last("mkdir", root + "/" + name + directory) }
+        }
+    }
+
+    deinit {
+        try? removeTree(path)
+        unlink(path + ".lock")
+    }
+
+    private struct Reservation: ~Copyable {
+        let name: String
+        let lock: OwnedFD
+
+        consuming func takeLock() -> CInt { lock.take() }
+    }
+
+    private static func reserve(_ root: String) throws(SystemError) -> Reservation {
+        while true {
+            let name = "runs/" + String(UInt64.random(in: 0...UInt64.max), radix: 36)
+            let lock = try OwnedFD.open(root + "/" + name + ".lock", O_RDWR | O_CREAT | O_EXCL)
+            // Somebody who cleans up may hold the new file for a moment, or have removed it.
+            if flock(lock.raw, LOCK_EX | LOCK_NB) != 0 { continue }
+            if try statDescriptor(lock.raw, name).nlink == 0 { continue }
+            return Reservation(name: name, lock: lock)
+        }
+    }
+
+    /// Removes what processes that are gone left in ROOT/runs.
+    static func removeStale(root: String) throws(SystemError) {
+        let runs = try OwnedFD.open(root + "/runs", O_RDONLY | O_DIRECTORY)
+        let names = try readEntries(runs.raw, "runs").map { $0.name.description }
+        let suffix = ".lock"
+        for name in names where name.hasSuffix(suffix) {
+            guard let lock = try? OwnedFD.open(name, O_RDWR, at: runs.raw) else { continue }
+            if flock(lock.raw, LOCK_EX | LOCK_NB) != 0 { continue }
+            try removeTree(String(name.dropLast(suffix.utf8.count)), at: runs.raw)
+            unlinkat(runs.raw, name, 0)
+        }
+    }
+}
