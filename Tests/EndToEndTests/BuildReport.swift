@@ -25,7 +25,10 @@ struct BuildReport {
                 throw LabFailure("not a JSON object: \(line)")
             }
             events.append(event)
-            guard let (kind, fields) = Self.kindAndFields(event) else { continue }
+            // One kind each: `{"stepFinished": {...}}`.
+            guard event.count == 1, let (kind, value) = event.first, let fields = value as? [String: Any] else {
+                throw LabFailure("not one event: \(line)")
+            }
             switch kind {
             case "planned":
                 for step in fields["steps"] as? [[String: Any]] ?? [] {
@@ -45,14 +48,6 @@ struct BuildReport {
         }
     }
 
-    private static func kindAndFields(_ event: [String: Any]) -> (String, [String: Any])? {
-        if let kind = event["event"] as? String { return (kind, event) }
-        guard event.count == 1, let (kind, fields) = event.first, let fields = fields as? [String: Any] else {
-            return nil
-        }
-        return (kind, fields)
-    }
-
     /// The titles of the steps that are in this state, in the order of the plan.
     func titles(_ states: String...) -> [String] { steps.filter { states.contains($0.state) }.map(\.title) }
 
@@ -66,7 +61,7 @@ extension Lab {
     static func build(_ arguments: String..., atMost limit: Duration = .seconds(600)) async throws -> BuildReport {
         let outcome = try await start(["build", "--progress", "json"] + arguments).wait(atMost: limit)
         guard outcome.succeeded else { throw LabFailure("the build failed", outcome) }
-        return try BuildReport(outcome.errors.isEmpty ? outcome.output : outcome.errors)
+        return try BuildReport(outcome.output)
     }
 
     /// Builds and returns the image ID.
@@ -77,18 +72,16 @@ extension Lab {
         return try String(contentsOfFile: file, encoding: .utf8).trimmingCharacters(in: .whitespacesAndNewlines)
     }
 
-    /// `images --json`, as one object a line or one array.
-    static func images() async throws -> [[String: Any]] {
+    /// `images --json`: the size in bytes by name and tag.
+    static func imageSizes() async throws -> [String: Int] {
         let outcome = try await stagerun("images", "--json")
-        guard outcome.succeeded else { throw LabFailure("images failed", outcome) }
-        if let array = try? JSONSerialization.jsonObject(with: Data(outcome.output.utf8)) as? [[String: Any]] {
-            return array
+        guard outcome.succeeded,
+            let images = try JSONSerialization.jsonObject(with: Data(outcome.output.utf8)) as? [[String: Any]]
+        else { throw LabFailure("no array", outcome) }
+        var sizes: [String: Int] = [:]
+        for image in images {
+            for name in image["RepoTags"] as? [String] ?? [] { sizes[name] = image["Size"] as? Int }
         }
-        return try outcome.output.split(separator: "\n").map { line in
-            guard let image = try JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any] else {
-                throw LabFailure("not a JSON object: \(line)")
-            }
-            return image
-        }
+        return sizes
     }
 }

@@ -56,8 +56,8 @@ extension EndToEnd {
         /// By way of an archive, as a person would move it.
         private func hand(_ image: String, to buildah: Buildah, as name: String) async throws {
             let archive = try scratchDirectory("handed") + "/image.tar"
-            try expectSuccess(try await Lab.stagerun("save", "-o", archive, image))
-            let identifier = try await buildah("pull", "--quiet", "docker-archive:\(archive)")
+            try expectSuccess(try await Lab.stagerun("save", "--format", "oci", "-o", archive, image))
+            let identifier = try await buildah("pull", "--quiet", "oci-archive:\(archive)")
             try await buildah("tag", identifier, name)
             try FileManager.default.removeItem(atPath: archive)
         }

@@ -61,20 +61,15 @@ extension EndToEnd {
 
         @Test func imagesShowsWhatTheMultiStageFormSaves() async throws {
             let app = Lab.example("go-app")
-            var sizes: [String: Int] = [:]
             for (tag, file) in [
                 ("single", "Dockerfile"), ("multi", "Dockerfile.multistage"), ("scratch", "Dockerfile.scratch"),
             ] {
                 try expectSuccess(try await Lab.stagerun("build", "-f", "\(app)/\(file)", "-t", "go:\(tag)", app))
             }
-            for image in try await Lab.images() {
-                let tag = image["tag"] as? String ?? image["Tag"] as? String ?? ""
-                let repository = image["repository"] as? String ?? image["Repository"] as? String ?? ""
-                if repository == "go" { sizes[tag] = image["size"] as? Int ?? image["Size"] as? Int }
-            }
-            let single = try #require(sizes["single"])
-            let multi = try #require(sizes["multi"])
-            let scratch = try #require(sizes["scratch"])
+            let sizes = try await Lab.imageSizes()
+            let single = try #require(sizes["go:single"])
+            let multi = try #require(sizes["go:multi"])
+            let scratch = try #require(sizes["go:scratch"])
             #expect(scratch < multi)
             #expect(multi * 20 < single, "the two-stage image is not even twenty times smaller")
 
