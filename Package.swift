@@ -110,6 +110,7 @@ let package = Package(
                 .product(name: "NIOSSL", package: "swift-nio-ssl"),
             ],
             swiftSettings: strict),
+        .testTarget(name: "EndToEndTests", swiftSettings: strict),
         .testTarget(name: "StageContextTests", dependencies: ["StageContext"], swiftSettings: strict),
         .testTarget(name: "StageDockerfileTests", dependencies: ["StageDockerfile"], swiftSettings: strict),
         .testTarget(name: "ArchitectureTests", swiftSettings: strict),
