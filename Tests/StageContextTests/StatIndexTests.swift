@@ -188,6 +188,7 @@ struct ChangingContextTests {
                 }
             }
         }
+        defer { task.cancel() }
         for _ in 0..<scans {
             let result: Result<ContextScan, ContextError>
             do throws(ContextError) {
