@@ -114,7 +114,10 @@ final class Database: @unchecked Sendable {
         try check(mdb_txn_begin(environment, nil, UInt32(MDB_RDONLY), &transaction), "read")
         guard let transaction else { throw .database(operation: "read", reason: "no transaction") }
         defer { mdb_txn_abort(transaction) }
-        return try body(ReadTransaction(raw: transaction, database: self))
+        // Named, not a temporary: copying a function that lends out a temporary of a type that is not copyable, to
+        // specialize or inline it, crashes the optimizer of Swift 6.3.1.
+        let snapshot = ReadTransaction(raw: transaction, database: self)
+        return try body(snapshot)
     }
 
     /// Writes all or nothing; durable when it returns.
@@ -122,8 +125,10 @@ final class Database: @unchecked Sendable {
         var transaction: OpaquePointer?
         try check(mdb_txn_begin(environment, nil, 0, &transaction), "write")
         guard let transaction else { throw .database(operation: "write", reason: "no transaction") }
+        // Named for the same reason as in `read`.
+        let changes = WriteTransaction(raw: transaction, database: self)
         do throws(StoreError) {
-            try body(WriteTransaction(raw: transaction, database: self))
+            try body(changes)
         } catch {
             mdb_txn_abort(transaction)
             throw error
