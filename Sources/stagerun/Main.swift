@@ -69,12 +69,12 @@ struct Stagerun: ParsableCommand {
         } catch let failure as StandardStream.WriteFailure {
             // As if SIGPIPE had ended it.
             if failure.isClosedPipe { return exitStatus(ofSignal: SIGPIPE) }
-            surroundings.tell("error:", .red, "cannot write the output: \(String(cString: strerror(failure.errno)))")
+            surroundings.tell("error: ", .red, "cannot write the output: \(String(cString: strerror(failure.errno)))")
             return kind.failureStatus
         } catch {
             if let status = surroundings.interruption.requestedExit { return status }
             if let reported = error as? ReportedFailure { return reported.status }
-            surroundings.tell("error:", .red, "\(error)")
+            surroundings.tell("error: ", .red, "\(error)")
             if case .notExecutable(_, _, let status) = error as? StageRunError { return status }
             if error is UsageError {
                 let name = kind.configuration.commandName ?? ""
