@@ -87,7 +87,8 @@ let package = Package(
         .testTarget(name: "StageCommandTests", dependencies: ["stagerun"], swiftSettings: strict),
 
         .executableTarget(
-            name: "SandboxProbe", dependencies: ["StageRunner"], path: "Tests/SandboxProbe", swiftSettings: strict),
+            name: "SandboxProbe",
+            dependencies: ["StageRunner", "StageEngine", "StageGraph", "StageStore", "StageHash", "StageSystem"], path: "Tests/SandboxProbe", swiftSettings: strict),
         .testTarget(
             name: "StageRunnerTests",
             dependencies: ["StageRunner", "StageEngine", "StageStore", "StageHash", "StageSystem", "SandboxProbe"],
@@ -109,7 +110,10 @@ let package = Package(
                 .product(name: "NIOSSL", package: "swift-nio-ssl"),
             ],
             swiftSettings: strict),
+        .testTarget(name: "EndToEndTests", swiftSettings: strict),
         .testTarget(name: "StageContextTests", dependencies: ["StageContext"], swiftSettings: strict),
         .testTarget(name: "StageDockerfileTests", dependencies: ["StageDockerfile"], swiftSettings: strict),
+        .testTarget(name: "ArchitectureTests", swiftSettings: strict),
+        .testTarget(name: "StageHashTests", dependencies: ["StageHash"], swiftSettings: strict),
     ]
 )

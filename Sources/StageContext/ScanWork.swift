@@ -217,7 +217,7 @@ struct ScanWorker: ~Copyable {
                         continue
                     }
                     items.append(item)
-                case _ where verdict.isTaken: items.append(special(entry, info, kind, directory))
+                case _ where verdict.isTaken: items.append(try special(entry, info, kind, directory))
                 default: break
                 }
             }
@@ -304,7 +304,7 @@ struct ScanWorker: ~Copyable {
 
     private mutating func special(
         _ entry: DirectoryEntry, _ info: clinux_stat, _ kind: FileType, _ directory: ScannedDirectory
-    ) -> DirectoryObject.Item {
+    ) throws(ContextError) -> DirectoryObject.Item {
         let content: Node.Content
         switch kind {
         case .fifo: content = .fifo
@@ -313,7 +313,7 @@ struct ScanWorker: ~Copyable {
         case .socket, .file, .directory, .symlink:
             outcome.events.append(.socketBecameFile(path: shown(directory, entry.name)))
             outcome.files += 1
-            content = .file(Digest.of([]), size: 0)
+            do throws(StoreError) { content = .file(try scene.store.put([]), size: 0) } catch { throw .store(error) }
         }
         return .init(name: entry.name, entry: .node(Node(attributes: Attributes(context: info), content: content)))
     }

@@ -86,8 +86,7 @@ struct DirectoryOpener: Sendable {
     private static let longest = 4000
 
     func open(_ names: [[UInt8]]) throws(SystemError) -> OwnedFD {
-        if names.isEmpty { return try root.fd.duplicate() }
-        var from: OwnedFD?
+        var here = try root.fd.duplicate()
         var index = 0
         while index < names.count {
             var path: [UInt8] = []
@@ -96,13 +95,10 @@ struct DirectoryOpener: Sendable {
                 path.append(contentsOf: names[index])
                 index += 1
             }
-            let base: CInt
-            if let from { base = from.raw } else { base = root.fd.raw }
-            let next = try Self.open(path, at: base)
-            from = consume next
+            let base = here.raw
+            here = try Self.open(path, at: base)
         }
-        guard let opened = from.take() else { return try root.fd.duplicate() }
-        return opened
+        return here
     }
 
     private static func open(_ path: [UInt8], at base: CInt) throws(SystemError) -> OwnedFD {

@@ -19,13 +19,19 @@ public struct Stage: Sendable, Hashable {
 
 public struct Dockerfile: Sendable, Hashable {
     public var directives: Directives
-    /// Every instruction in order, `FROM` and the global `ARG`s included.
-    public var instructions: [ParsedInstruction]
     /// The `ARG` instructions before the first `FROM`.
     public var globalArguments: [ParsedInstruction]
     public var stages: [Stage]
     /// What reading alone shows; `# check=skip=` is not applied yet.
     public var warnings: [DockerfileWarning]
+
+    /// Every instruction in order, `FROM` and the global `ARG`s included. Made anew at each call.
+    public var instructions: [ParsedInstruction] {
+        globalArguments
+            + stages.flatMap {
+                [ParsedInstruction(syntax: $0.fromInstruction, command: .from($0.from))] + $0.instructions
+            }
+    }
 
     /// Reads a Dockerfile: syntax and what each instruction demands of its own arguments and flags.
     ///
@@ -36,8 +42,7 @@ public struct Dockerfile: Sendable, Hashable {
         let syntax = try parser.parse()
         var commands = CommandParser()
         var dockerfile = Dockerfile(
-            directives: parser.directives, instructions: [], globalArguments: [], stages: [], warnings: parser.warnings)
-        dockerfile.instructions.reserveCapacity(syntax.count)
+            directives: parser.directives, globalArguments: [], stages: [], warnings: parser.warnings)
         for instruction in syntax { try dockerfile.add(commands.parse(instruction)) }
         guard !dockerfile.stages.isEmpty else {
             throw DockerfileError(
@@ -59,7 +64,6 @@ public struct Dockerfile: Sendable, Hashable {
     }
 
     private mutating func add(_ instruction: ParsedInstruction) throws(DockerfileError) {
-        instructions.append(instruction)
         if case .from(let from) = instruction.command {
             stages.append(
                 Stage(

@@ -68,6 +68,7 @@ struct GlobalScope {
     /// Build arguments that nothing in the file declares and nothing else takes, in order.
     func unusedArguments(_ dockerfile: Dockerfile) -> [String] {
         var declared = Self.builtIn.union(variables.names)
+        if options.buildArguments.isEmpty { return [] }
         for instruction in dockerfile.instructions {
             if case .argument(let declarations) = instruction.command { declared.formUnion(declarations.map(\.name)) }
         }

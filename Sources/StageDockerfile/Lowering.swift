@@ -87,7 +87,8 @@ struct LoweringRound {
             progress[index] = .blocked
             return []
         }
-        let instructions = try triggers(stage, base) + stage.instructions
+        let triggers = try triggers(stage, base)
+        let instructions = triggers.isEmpty ? stage.instructions : triggers + stage.instructions
         let references = try references(instructions, start)
         needed = references.stages.filter { progress[$0] == nil || progress[$0] == .open }
         if !needed.isEmpty { return needed }

@@ -89,11 +89,14 @@ struct CopySelection: Sendable {
         let parsed = PathPattern(pattern)
         guard let paths = try parsed.matches(in: tree, store: store) else {
             return .failure(
-                CopyError("the pattern \(pattern) is malformed", advice: "a [ needs its ]; write \\[ for the character itself"))
+                CopyError(
+                    "the pattern \(pattern) is malformed", advice: "a [ needs its ]; write \\[ for the character itself"
+                ))
         }
         var sources: [SelectedSource] = []
         for path in paths {
-            guard let target = try store.resolve(path, in: tree), let entry = try store.entry(at: target, in: tree) else {
+            guard let target = try store.resolve(path, in: tree), let entry = try store.entry(at: target, in: tree)
+            else {
                 // A wildcard may match nothing, as docker has it: `COPY go.su[m] ./` is how people say "if it is there".
                 if parsed.hasWildcard { continue }
                 return .failure(try missing(pattern, path, tree, store))
@@ -118,7 +121,8 @@ struct CopySelection: Sendable {
                     if let near = nearest(name.description, in: names) {
                         advice = "did you mean `\(TreePath(known.components + [FileName(near)]).relative)`?"
                     } else if names.isEmpty && known.isRoot {
-                        advice = "what it is taken from is empty: is the context right, and does an ignore file exclude it?"
+                        advice =
+                            "what it is taken from is empty: is the context right, and does an ignore file exclude it?"
                     }
                 }
                 return CopyError("\(pattern) is not there: no \(name) in \(known)", advice: advice)

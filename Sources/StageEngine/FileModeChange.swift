@@ -41,7 +41,9 @@ public struct FileModeChange: Sendable, Hashable {
         if who == 0 { who = 0o777 }
         var clauses: [Clause] = []
         while let action = rest.first {
-            guard action == UInt8(ascii: "+") || action == UInt8(ascii: "-") || action == UInt8(ascii: "=") else { return nil }
+            guard action == UInt8(ascii: "+") || action == UInt8(ascii: "-") || action == UInt8(ascii: "=") else {
+                return nil
+            }
             rest.removeFirst()
             var permissions: [UInt8] = []
             while let byte = rest.first, "rwxXstugo".utf8.contains(byte) {
@@ -80,7 +82,8 @@ public struct FileModeChange: Sendable, Hashable {
             case UInt8(ascii: "w"): bits |= 0o222 & clause.who
             case UInt8(ascii: "x"): bits |= 0o111 & clause.who
             case UInt8(ascii: "X"): if isDirectory || mode & 0o111 != 0 { bits |= 0o111 & clause.who }
-            case UInt8(ascii: "s"): bits |= (clause.who & 0o700 != 0 ? 0o4000 : 0) | (clause.who & 0o070 != 0 ? 0o2000 : 0)
+            case UInt8(ascii: "s"):
+                bits |= (clause.who & 0o700 != 0 ? 0o4000 : 0) | (clause.who & 0o070 != 0 ? 0o2000 : 0)
             case UInt8(ascii: "t"): bits |= 0o1000
             case UInt8(ascii: "u"): bits |= spread(mode >> 6 & 7) & clause.who
             case UInt8(ascii: "g"): bits |= spread(mode >> 3 & 7) & clause.who

@@ -87,7 +87,9 @@ struct Glob: Sendable {
     private static func next(_ rest: inout ArraySlice<UInt8>) -> UInt32? {
         guard let first = rest.popFirst() else { return nil }
         let count = first < 0x80 ? 0 : first >= 0xF0 ? 3 : first >= 0xE0 ? 2 : first >= 0xC0 ? 1 : 0
-        guard count > 0, rest.count >= count, rest.prefix(count).allSatisfy({ $0 & 0xC0 == 0x80 }) else { return UInt32(first) }
+        guard count > 0, rest.count >= count, rest.prefix(count).allSatisfy({ $0 & 0xC0 == 0x80 }) else {
+            return UInt32(first)
+        }
         var value = UInt32(first) & (0x3F >> UInt32(count))
         for _ in 0..<count { value = value << 6 | UInt32(rest.removeFirst() & 0x3F) }
         return value

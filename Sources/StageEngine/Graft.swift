@@ -111,7 +111,9 @@ struct Graft {
     private mutating func put(_ node: Node, at path: TreePath, _ change: NodeChange) throws(CopyFailure) {
         if case .directory? = try look(path) {
             throw .refused(
-                CopyError("\(path) is a directory and a file would replace it", advice: "remove it before, or choose another destination"))
+                CopyError(
+                    "\(path) is a directory and a file would replace it",
+                    advice: "remove it before, or choose another destination"))
         }
         do throws(StoreError) {
             try editor.put(.node(change.applied(to: node)), at: path, parents: change.parents)
@@ -169,7 +171,8 @@ private func numbers(
         let file = error.kind == "user" ? "/etc/passwd" : "/etc/group"
         throw .refused(
             CopyError(
-                "the \(error.kind) \(error.name) is not in the image's \(file)", advice: near ?? "a number works without an entry"))
+                "the \(error.kind) \(error.name) is not in the image's \(file)",
+                advice: near ?? "a number works without an entry"))
     }
 }
 
@@ -181,7 +184,10 @@ private struct NodeChange {
     init(_ copy: Copy, base: TreeRef, store: any TreeStore) throws(CopyFailure) {
         if let chmod = copy.chmod {
             guard let change = FileModeChange(chmod) else {
-                throw .refused(CopyError("--chmod=\(chmod) is no mode", advice: "write octal digits (755) or a symbolic mode (u=rwX,go=rX)"))
+                throw .refused(
+                    CopyError(
+                        "--chmod=\(chmod) is no mode",
+                        advice: "write octal digits (755) or a symbolic mode (u=rwX,go=rX)"))
             }
             mode = change
         } else {
@@ -232,10 +238,12 @@ private struct NodeChange {
         items.reserveCapacity(directory.items.count)
         for item in directory.items {
             switch item.entry {
-            case .directory(let child): items.append(.init(name: item.name, entry: .directory(try rewritten(child, store))))
+            case .directory(let child):
+                items.append(.init(name: item.name, entry: .directory(try rewritten(child, store))))
             case .node(let node): items.append(.init(name: item.name, entry: .node(applied(to: node))))
             }
         }
-        return try store.put(DirectoryObject(attributes: changed(directory.attributes, isDirectory: true), items: items))
+        return try store.put(
+            DirectoryObject(attributes: changed(directory.attributes, isDirectory: true), items: items))
     }
 }

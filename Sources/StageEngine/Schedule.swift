@@ -62,7 +62,9 @@ public struct Schedule: Sendable {
 
     /// The next step to run, if there is a place for it.
     public mutating func next() -> Int? {
-        guard running < limit, let step = parked.max(by: { (priority[$0], -$0) < (priority[$1], -$1) }) else { return nil }
+        guard running < limit, let step = parked.max(by: { (priority[$0], -$0) < (priority[$1], -$1) }) else {
+            return nil
+        }
         move(step, to: .running)
         return step
     }

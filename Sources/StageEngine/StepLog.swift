@@ -42,7 +42,9 @@ final class StepLog: Sendable {
         do throws(StoreError) {
             if state.ingest == nil { state.ingest = try store.ingest() }
             let result: Result<Void, StoreError> = bytes.withUnsafeBytes { buffer in
-                do throws(StoreError) { return .success(try state.ingest?.update(buffer) ?? ()) } catch { return .failure(error) }
+                do throws(StoreError) { return .success(try state.ingest?.update(buffer) ?? ()) } catch {
+                    return .failure(error)
+                }
             }
             try result.get()
         } catch { state.failure = error }

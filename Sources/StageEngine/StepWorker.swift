@@ -74,7 +74,9 @@ struct StepWorker: Sendable {
     /// Tells that a step was done by an equal one of the same build.
     func reportShared(_ step: Step) {
         let id = step.id.index
-        events.emit { .stepFinished(step: id, state: .hit, at: $0, seconds: 0, reason: "an equal step of this build ran") }
+        events.emit {
+            .stepFinished(step: id, state: .hit, at: $0, seconds: 0, reason: "an equal step of this build ran")
+        }
     }
 
     // MARK: Work

@@ -57,7 +57,8 @@ extension StageRoot {
         for name in names {
             let image = try require(name)
             let reference = try? ImageReference(name)
-            let isName = try reference.map { reference throws(StageRunError) in try leads(reference, to: image) } ?? false
+            let isName =
+                try reference.map { reference throws(StageRunError) in try leads(reference, to: image) } ?? false
             let given = isName ? [reference].compactMap { $0 } : []
             if let index = images.firstIndex(where: { $0.image.id == image.id }) {
                 images[index].names += given
@@ -69,7 +70,9 @@ extension StageRoot {
     }
 
     private func leads(_ name: ImageReference, to image: StoredImage) throws(StageRunError) -> Bool {
-        do throws(StoreError) { return try store.get(.tags, Self.tagKey(name)) == image.id.bytes } catch { throw .store(error) }
+        do throws(StoreError) { return try store.get(.tags, Self.tagKey(name)) == image.id.bytes } catch {
+            throw .store(error)
+        }
     }
 
     /// Gives the digest of the first image's manifest, where the form has one.
@@ -83,10 +86,14 @@ extension StageRoot {
                 switch output {
                 case .oci(.path(let path), asTar: false):
                     try writer.writeLayout(images, blobs: ready, to: path)
-                    return try images.first.map { image throws(ImageError) in try writer.manifest(of: image.image, blobs: ready).digest }
+                    return try images.first.map { image throws(ImageError) in
+                        try writer.manifest(of: image.image, blobs: ready).digest
+                    }
                 case .oci(let destination, _):
                     try writer.writeLayoutArchive(images, blobs: ready, to: destination.archive)
-                    return try images.first.map { image throws(ImageError) in try writer.manifest(of: image.image, blobs: ready).digest }
+                    return try images.first.map { image throws(ImageError) in
+                        try writer.manifest(of: image.image, blobs: ready).digest
+                    }
                 case .docker(let destination):
                     try writer.writeDockerArchive(images, to: destination.archive)
                 case .tar(let destination):

@@ -53,7 +53,9 @@ struct BuildFlow: Sendable {
         let manifest = try await export(image)
         observe(.finished(image: image.id.description, names: request.names.map(\.familiar), at: elapsed))
         var states: [StepState: Int] = [:]
-        for (step, outcome) in zip(graph.steps, outcomes) where step.number > 0 { states[outcome.state, default: 0] += 1 }
+        for (step, outcome) in zip(graph.steps, outcomes) where step.number > 0 {
+            states[outcome.state, default: 0] += 1
+        }
         if !graph.skippedStages.isEmpty { states[.notNeeded] = graph.skippedStages.count }
         return BuildReport(
             imageID: image.id, manifestDigest: manifest, names: request.names, size: image.size, states: states,
@@ -79,7 +81,8 @@ struct BuildFlow: Sendable {
         }
         try checkContext()
         throw .failed(
-            "no Dockerfile in \(request.contextPath)", advice: "name it with -f FILE, or give the directory that holds it")
+            "no Dockerfile in \(request.contextPath)",
+            advice: "name it with -f FILE, or give the directory that holds it")
     }
 
     private func parse(_ source: (path: String, bytes: [UInt8])) throws(StageRunError) -> Dockerfile {
@@ -124,7 +127,8 @@ struct BuildFlow: Sendable {
             case .needs(let requests):
                 for (key, image) in try await resolve(requests, source) {
                     images[key] = image
-                    bases[key] = BaseImage(settings: try root.configuration(of: image).config ?? ImageSettings(), platform: image.platform)
+                    bases[key] = BaseImage(
+                        settings: try root.configuration(of: image).config ?? ImageSettings(), platform: image.platform)
                 }
             }
         }
@@ -139,7 +143,8 @@ struct BuildFlow: Sendable {
                 if let image = try root.find(request.name), image.platform.matches(request.platform) {
                     found.append((request.key, image))
                 } else {
-                    found.append((request.key, try await root.fetch(request.name, platform: request.platform, observe: observe)))
+                    found.append(
+                        (request.key, try await root.fetch(request.name, platform: request.platform, observe: observe)))
                 }
             } catch {
                 if case .cancelled = error { throw error }
@@ -153,7 +158,8 @@ struct BuildFlow: Sendable {
     private func announce(_ graph: BuildGraph) {
         let target = graph.steps[graph.target.index].stage
         observe(
-            .planned(steps: graph.steps.map(StepDescription.init), target: target, platform: graph.platform.description))
+            .planned(steps: graph.steps.map(StepDescription.init), target: target, platform: graph.platform.description)
+        )
         for stage in graph.skippedStages {
             observe(.stageNotNeeded(stage: stage.name, instructions: stage.instructions))
         }

@@ -179,7 +179,9 @@ private final class InputRelay: Sendable {
             }
             var sent = 0
             while sent < count {
-                let written = buffer.withUnsafeBytes { write(context.master, $0.baseAddress.map { $0 + sent }, count - sent) }
+                let written = buffer.withUnsafeBytes {
+                    write(context.master, $0.baseAddress.map { $0 + sent }, count - sent)
+                }
                 if written > 0 {
                     sent += written
                 } else if errno == EAGAIN {

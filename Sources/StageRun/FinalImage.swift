@@ -16,7 +16,8 @@ extension BuildFlow {
         let layered = graph.history.compactMap { entry in entry.step.map { outcomes[$0.index] } }
         let layers = (base?.layers ?? []) + (try await root.layers(layered))
         var configuration = ImageConfiguration(
-            platform: graph.platform, settings: graph.config, diffIDs: layers.map(\.diffID), history: [], author: graph.author)
+            platform: graph.platform, settings: graph.config, diffIDs: layers.map(\.diffID), history: [],
+            author: graph.author)
         let inherited = try base.map { image throws(StageRunError) in try root.configuration(of: image) }
         history(of: graph, outcomes, inherited, into: &configuration)
         return try await root.image(configuration, layers)
@@ -96,7 +97,8 @@ extension StageRoot {
     }
 
     /// The image of that config: the one in the store if it is there.
-    func image(_ configuration: ImageConfiguration, _ layers: [StoredLayer]) async throws(StageRunError) -> StoredImage {
+    func image(_ configuration: ImageConfiguration, _ layers: [StoredLayer]) async throws(StageRunError) -> StoredImage
+    {
         let encoded = try imaging { () throws(ImageError) in try configuration.encoded() }
         if let known = try image(Digest.of(encoded)) { return known }
         let store = store

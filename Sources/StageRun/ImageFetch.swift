@@ -27,8 +27,11 @@ extension StageRoot {
         _ name: String, platform: Platform, observe: @escaping @Sendable (BuildEvent) -> Void
     ) async throws(StageRunError) -> StoredImage {
         let reference: ImageReference
-        do throws(ImageReferenceError) { reference = try ImageReference(name) } catch { throw .failed(error.description) }
-        let fetch = ImageFetch(root: self, reference: reference, platform: platform, progress: FetchProgress(name, observe))
+        do throws(ImageReferenceError) { reference = try ImageReference(name) } catch {
+            throw .failed(error.description)
+        }
+        let fetch = ImageFetch(
+            root: self, reference: reference, platform: platform, progress: FetchProgress(name, observe))
         let image = try await fetch.run()
         try keep(image, names: [reference])
         return image
@@ -64,7 +67,9 @@ final class FetchProgress: Sendable {
         state.withLock { state in
             state.bytes += UInt64(count)
             // A step of a percent or a megabyte, whichever is more: enough for an eye.
-            guard state.bytes - state.told >= max(state.total / 100, 1 << 20) || state.bytes == state.total else { return }
+            guard state.bytes - state.told >= max(state.total / 100, 1 << 20) || state.bytes == state.total else {
+                return
+            }
             state.told = state.bytes
             observe(.image(name: name, message: "downloading", bytes: state.bytes, total: state.total, done: false))
         }
@@ -92,7 +97,8 @@ private struct ImageFetch: Sendable {
         let configuration = try imaging { () throws(ImageError) in try ImageConfiguration(json: config) }
         let diffIDs = configuration.rootFilesystem.diffIDs
         guard diffIDs.count == manifest.layers.count else {
-            throw .failed("\(reference): its config names \(diffIDs.count) layers, its manifest \(manifest.layers.count)")
+            throw .failed(
+                "\(reference): its config names \(diffIDs.count) layers, its manifest \(manifest.layers.count)")
         }
         let shared = try sharedLayers(diffIDs)
         let parsed = try await read(Array(manifest.layers.dropFirst(shared.count)))
@@ -180,7 +186,8 @@ private struct ImageFetch: Sendable {
         let store = root.store
         let layer = try await root.blocking { () throws(StageRunError) in
             try imaging { () throws(ImageError) in
-                let source = DescriptorSource(file.fd.raw, offset: 0, size: descriptor.size, name: blob.digest.description)
+                let source = DescriptorSource(
+                    file.fd.raw, offset: 0, size: descriptor.size, name: blob.digest.description)
                 return try ParsedLayer(blob: descriptor, from: source, into: store)
             }
         }

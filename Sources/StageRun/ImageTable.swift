@@ -16,7 +16,9 @@ extension StageRoot {
             if try store.get(.images, id) == nil {
                 store.set(.images, id, try imagingStore { () throws(ImageError) in try image.encoded() })
             }
-            for name in names where try store.get(.tags, Self.tagKey(name)) != id { store.set(.tags, Self.tagKey(name), id) }
+            for name in names where try store.get(.tags, Self.tagKey(name)) != id {
+                store.set(.tags, Self.tagKey(name), id)
+            }
         } catch { throw .store(error) }
     }
 
@@ -46,14 +48,16 @@ extension StageRoot {
         let matches = try table(.images).compactMap { digest($0.key) }.filter { $0.hex.hasPrefix(prefix) }
         if matches.count > 1 {
             throw .failed(
-                "\(name) is the beginning of \(matches.count) image IDs", advice: matches.map(\.short).joined(separator: ", "))
+                "\(name) is the beginning of \(matches.count) image IDs",
+                advice: matches.map(\.short).joined(separator: ", "))
         }
         return try matches.first.flatMap { id throws(StageRunError) in try image(id) }
     }
 
     private func hexPrefix(_ name: String) -> String? {
         let hex = name.hasPrefix("sha256:") ? String(name.dropFirst(7)) : name
-        guard (2...64).contains(hex.utf8.count), hex.utf8.allSatisfy({ (0x30...0x39).contains($0) || (0x61...0x66).contains($0) })
+        guard (2...64).contains(hex.utf8.count),
+            hex.utf8.allSatisfy({ (0x30...0x39).contains($0) || (0x61...0x66).contains($0) })
         else { return nil }
         return hex
     }
@@ -108,7 +112,8 @@ extension StageRoot {
         var sizes = image.layers.map(\.size)[...]
         let history = (configuration.history ?? []).map { entry in
             ImageDetails.History(
-                created: entry.created.flatMap(RFC3339.parse), createdBy: entry.createdBy ?? "", comment: entry.comment ?? "",
+                created: entry.created.flatMap(RFC3339.parse), createdBy: entry.createdBy ?? "",
+                comment: entry.comment ?? "",
                 layerSize: entry.emptyLayer == true ? nil : sizes.popFirst())
         }
         return ImageDetails(

@@ -33,7 +33,10 @@ public final class StageRoot: Sendable {
         do throws(StoreError) { store = try Store(path: path) } catch { throw .store(error) }
         pool = BlockingPool(threads: max(1, jobs) + 16)
         committer = Committer(store: store, pool: pool)
-        for directory in ["contexts"] { mkdir(path + "/" + directory, 0o755) }
+        mkdir(path + "/contexts", 0o755)
+        do throws(ExecutorError) { try NamespaceExecutor.removeLeftovers(root: path) } catch {
+            throw .failed(error.message, advice: error.advice)
+        }
     }
 
     deinit { pool.close() }
@@ -54,7 +57,9 @@ public final class StageRoot: Sendable {
                 return .success(executor)
             } catch { return .failure(error) }
         }
-        do throws(ExecutorError) { return try result.get() } catch { throw .failed(error.message, advice: error.advice) }
+        do throws(ExecutorError) { return try result.get() } catch {
+            throw .failed(error.message, advice: error.advice)
+        }
     }
 
     func registry() -> RegistryClient {

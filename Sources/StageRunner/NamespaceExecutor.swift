@@ -40,6 +40,15 @@ public final class NamespaceExecutor: Executor {
 
     deinit { pool.close() }
 
+    /// Removes what killed processes left under `root`, without making anything. Costs one directory read when there is
+    /// nothing.
+    public static func removeLeftovers(root: String) throws(ExecutorError) {
+        do throws(SystemError) { try RunDirectory.removeStale(root: root) } catch {
+            if error.errno == ENOENT { return }
+            throw ExecutorError("left-overs of a killed run cannot be removed: \(error)")
+        }
+    }
+
     public func execute(
         _ request: ExecRequest, output: @escaping @Sendable (LogStream, [UInt8]) -> Void
     ) async throws(ExecutorError) -> ExecOutcome {

@@ -32,8 +32,10 @@ final class Workspaces: Sendable {
         let boot = String(
             decoding: try readFile("/proc/sys/kernel/random/boot_id", limit: 64).prefix { $0 > 0x20 }, as: UTF8.self)
         directory = "workspaces/" + boot
-        for path in ["", "/runs", "/workspaces", "/" + directory] {
-            if mkdir(root + path, 0o755) != 0 && errno != EEXIST { throw .last("mkdir", root + path) }
+        if mkdir(root, 0o755) != 0 && errno != EEXIST { throw .last("mkdir", root) }
+        // Images hold set-id programs and devices: nobody else on this machine gets at them here.
+        for path in ["/runs", "/workspaces", "/" + directory] {
+            if mkdir(root + path, 0o700) != 0 && errno != EEXIST { throw .last("mkdir", root + path) }
         }
         try Self.removeOthers(root, keeping: boot)
     }
@@ -91,8 +93,9 @@ final class Workspaces: Sendable {
 
     private func full(_ tree: TreeRef) -> String { "\(directory)/full-\(tree.object.hex)" }
 
+    /// By the object that it leads to, times included: what a later capture compares with must be what lies here.
     private func delta(_ from: TreeRef, _ to: TreeRef) -> String {
-        "\(directory)/delta-\(Digest.of(from.identity.bytes + to.identity.bytes).hex)"
+        "\(directory)/delta-\(Digest.of(from.identity.bytes + to.object.bytes).hex)"
     }
 
     private func exists(_ path: String) -> Bool { access(root + "/" + path, F_OK) == 0 }

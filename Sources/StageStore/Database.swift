@@ -114,7 +114,8 @@ final class Database: @unchecked Sendable {
         try check(mdb_txn_begin(environment, nil, UInt32(MDB_RDONLY), &transaction), "read")
         guard let transaction else { throw .database(operation: "read", reason: "no transaction") }
         defer { mdb_txn_abort(transaction) }
-        return try body(ReadTransaction(raw: transaction, database: self))
+        let snapshot = ReadTransaction(raw: transaction, database: self)
+        return try body(snapshot)
     }
 
     /// Writes all or nothing; durable when it returns.
@@ -123,7 +124,8 @@ final class Database: @unchecked Sendable {
         try check(mdb_txn_begin(environment, nil, 0, &transaction), "write")
         guard let transaction else { throw .database(operation: "write", reason: "no transaction") }
         do throws(StoreError) {
-            try body(WriteTransaction(raw: transaction, database: self))
+            let changes = WriteTransaction(raw: transaction, database: self)
+            try body(changes)
         } catch {
             mdb_txn_abort(transaction)
             throw error

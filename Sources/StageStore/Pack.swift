@@ -111,7 +111,9 @@ enum Block {
             let word = UInt32(littleEndian: stored.loadUnaligned(fromByteOffset: offset + 4, as: UInt32.self))
             let sum = UInt64(littleEndian: stored.loadUnaligned(fromByteOffset: offset + 8, as: UInt64.self))
             let length = Int(word & ~plainFlag)
-            guard raw <= size, raw > 0, length <= raw else { throw .corrupt("content \(name): a block header is wrong") }
+            guard raw <= size, raw > 0, length <= raw else {
+                throw .corrupt("content \(name): a block header is wrong")
+            }
             if stored.count - offset - header < length { break }
             let data = UnsafeRawBufferPointer(rebasing: stored[(offset + header)..<(offset + header + length)])
             if length > 0 && checksum(data) != sum {

@@ -46,7 +46,9 @@ struct PackWriter {
 
     /// Takes a pack that nobody writes to and that has room, else makes one. Packs that no index knows and nobody
     /// writes to are what a killed process left: they are removed on the way.
-    static func acquire(in directory: CInt, committedEnd: (UInt64) throws(StoreError) -> UInt64?) throws(StoreError) -> PackWriter {
+    static func acquire(in directory: CInt, committedEnd: (UInt64) throws(StoreError) -> UInt64?) throws(StoreError)
+        -> PackWriter
+    {
         do throws(SystemError) {
             let listing = try OwnedFD.open(".", O_RDONLY | O_DIRECTORY, at: directory)
             let ids = try readEntries(listing.raw, "packs").compactMap { id($0.name) }

@@ -162,7 +162,8 @@ public final class Store: DirectorySink, ContentSink, TableStore {
     public func ingest() throws(StoreError) -> any ContentIngest { Ingest(store: self) }
 
     /// Keeps the regular file behind `fd`, from its start.
-    public func ingest(descriptor fd: CInt, _ subject: String = "") throws(StoreError) -> (digest: Digest, size: UInt64) {
+    public func ingest(descriptor fd: CInt, _ subject: String = "") throws(StoreError) -> (digest: Digest, size: UInt64)
+    {
         let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: Block.size, alignment: 64)
         defer { buffer.deallocate() }
         var count: Int
@@ -204,7 +205,9 @@ public final class Store: DirectorySink, ContentSink, TableStore {
         _ blocks: [UInt8], raw: UInt64, to writer: inout PackWriter
     ) throws(StoreError) -> Location {
         let result: Result<Location, StoreError> = blocks.withUnsafeBytes { bytes in
-            do throws(StoreError) { return .success(try writer.append(bytes, raw: raw)) } catch { return .failure(error) }
+            do throws(StoreError) { return .success(try writer.append(bytes, raw: raw)) } catch {
+                return .failure(error)
+            }
         }
         return try result.get()
     }
@@ -255,7 +258,9 @@ public final class Store: DirectorySink, ContentSink, TableStore {
             let count = Int(min(UInt64(window), end - offset))
             let target = UnsafeMutableRawBufferPointer(rebasing: buffer[..<count])
             do throws(SystemError) {
-                guard try readFull(file.fd.raw, target, at: Int64(offset)) == count else { throw SystemError("read", errno: 0) }
+                guard try readFull(file.fd.raw, target, at: Int64(offset)) == count else {
+                    throw SystemError("read", errno: 0)
+                }
             } catch {
                 if error.errno != 0 { throw .system(error) }
                 throw .corrupt("content \(digest): its pack \(PackWriter.name(location.pack)) is cut short")
@@ -268,7 +273,9 @@ public final class Store: DirectorySink, ContentSink, TableStore {
             guard used > 0 else { throw .corrupt("content \(digest): its last block is cut short") }
             offset += UInt64(used)
         }
-        guard total == location.raw else { throw .corrupt("content \(digest): \(total) bytes instead of \(location.raw)") }
+        guard total == location.raw else {
+            throw .corrupt("content \(digest): \(total) bytes instead of \(location.raw)")
+        }
     }
 
     private func packFile(_ location: Location) throws(StoreError) -> SharedFile {
@@ -361,7 +368,9 @@ public final class Store: DirectorySink, ContentSink, TableStore {
     ) throws(StoreError) {
         if !batch.contents.isEmpty {
             do throws(SystemError) {
-                for pack in packEnds { try retrying("fdatasync", PackWriter.name(pack.id)) { fdatasync(pack.file.fd.raw) } }
+                for pack in packEnds {
+                    try retrying("fdatasync", PackWriter.name(pack.id)) { fdatasync(pack.file.fd.raw) }
+                }
                 try retrying("fsync", "packs") { fsync(packs.fd.raw) }
             } catch { throw .system(error) }
         }

@@ -88,9 +88,15 @@ public struct ByteWriter: Sendable {
 
     public mutating func raw(_ value: [UInt8]) { bytes.append(contentsOf: value) }
     public mutating func u8(_ value: UInt8) { bytes.append(value) }
-    public mutating func u16(_ value: UInt16) { withUnsafeBytes(of: value.littleEndian) { bytes.append(contentsOf: $0) } }
-    public mutating func u32(_ value: UInt32) { withUnsafeBytes(of: value.littleEndian) { bytes.append(contentsOf: $0) } }
-    public mutating func u64(_ value: UInt64) { withUnsafeBytes(of: value.littleEndian) { bytes.append(contentsOf: $0) } }
+    public mutating func u16(_ value: UInt16) {
+        withUnsafeBytes(of: value.littleEndian) { bytes.append(contentsOf: $0) }
+    }
+    public mutating func u32(_ value: UInt32) {
+        withUnsafeBytes(of: value.littleEndian) { bytes.append(contentsOf: $0) }
+    }
+    public mutating func u64(_ value: UInt64) {
+        withUnsafeBytes(of: value.littleEndian) { bytes.append(contentsOf: $0) }
+    }
     public mutating func digest(_ value: Digest) { value.append(to: &bytes) }
 
     /// The length, then the bytes.
@@ -199,7 +205,9 @@ public struct ByteReader: Sendable {
     }
 
     mutating func node(_ kind: FileType) -> Node? {
-        guard let attributes = attributes(), let content = content(kind), let touched = u8(), touched <= 1 else { return nil }
+        guard let attributes = attributes(), let content = content(kind), let touched = u8(), touched <= 1 else {
+            return nil
+        }
         var touch: Digest?
         if touched == 1 {
             guard let mark = digest() else { return nil }

@@ -29,7 +29,8 @@ extension DirectorySource {
             }
             done.append(name)
             if rest.isEmpty && !followsLast { break }
-            guard case .node(let node)? = try entry(at: TreePath(done), in: tree), case .symlink(let target) = node.content
+            guard case .node(let node)? = try entry(at: TreePath(done), in: tree),
+                case .symlink(let target) = node.content
             else { continue }
             links += 1
             if links > 255 { return nil }

@@ -51,7 +51,9 @@ public final class BlockingPool: TaskExecutor, @unchecked Sendable {
             return
         }
         queue.append(unowned)
-        if idle > 0 {
+        // A thread that was signalled counts as idle until it wakes: jobs that wait and idle threads are compared, so that
+        // of two jobs in a row the second does not wait behind the first.
+        if queue.count - head <= idle {
             pthread_cond_signal(condition)
         } else if started < limit {
             started += 1

@@ -65,7 +65,9 @@ public func writeAll(
 }
 
 /// Reads until `buffer` is full or the file ends; returns the count read.
-public func readFull(_ fd: CInt, _ buffer: UnsafeMutableRawBufferPointer, _ subject: String = "") throws(SystemError) -> Int {
+public func readFull(_ fd: CInt, _ buffer: UnsafeMutableRawBufferPointer, _ subject: String = "") throws(SystemError)
+    -> Int
+{
     var filled = 0
     while filled < buffer.count, let base = buffer.baseAddress {
         let count = try retrying("read", subject) { read(fd, base + filled, buffer.count - filled) }
@@ -115,7 +117,9 @@ public func writeFile(_ path: String, _ bytes: [UInt8], mode: mode_t = 0o644) th
     do throws(SystemError) {
         let fd = try OwnedFD.open(temporary, O_WRONLY | O_CREAT | O_EXCL, mode: mode)
         let result: Result<Void, SystemError> = bytes.withUnsafeBytes { buffer in
-            do throws(SystemError) { return .success(try writeAll(fd.raw, buffer, path)) } catch { return .failure(error) }
+            do throws(SystemError) { return .success(try writeAll(fd.raw, buffer, path)) } catch {
+                return .failure(error)
+            }
         }
         try result.get()
         try retrying("fsync", path) { fsync(fd.raw) }

@@ -31,7 +31,8 @@ final class RuleExecutor: Executor {
             case "write":
                 let bytes = Array(arguments[2].utf8)
                 let node = Node(
-                    attributes: Attributes(mode: 0o644), content: .file(try store.put(bytes), size: UInt64(bytes.count)))
+                    attributes: Attributes(mode: 0o644), content: .file(try store.put(bytes), size: UInt64(bytes.count))
+                )
                 try editor.put(.node(node), at: TreePath(arguments[1]), parents: Attributes(mode: 0o755))
             case "touch":
                 if case .node(var node)? = try editor.look(TreePath(arguments[1])) {
@@ -59,7 +60,8 @@ struct Bench {
     func graph(_ operations: [(Operation, [Int])]) -> BuildGraph {
         let steps = operations.enumerated().map { index, item in
             Step(
-                id: StepID(index), operation: item.0, inputs: item.1.map { StepID($0) }, stage: "s", title: "step \(index)")
+                id: StepID(index), operation: item.0, inputs: item.1.map { StepID($0) }, stage: "s",
+                title: "step \(index)")
         }
         return BuildGraph(
             steps: steps, target: StepID(steps.count - 1), config: ImageSettings(), history: [], base: nil,
@@ -145,7 +147,8 @@ final class EventList: Sendable {
     @Test func equalStepsOfOneBuildRunOnce() async throws {
         let bench = Bench()
         let graph = bench.graph([
-            (.scratch, []), (Bench.run("write /a 1"), [0]), (Bench.run("write /a 1"), [0]), (Bench.run("write /a 1"), [0]),
+            (.scratch, []), (Bench.run("write /a 1"), [0]), (Bench.run("write /a 1"), [0]),
+            (Bench.run("write /a 1"), [0]),
         ])
         let result = try await bench.build(graph)
         #expect(result.ran == ["write /a 1"])
@@ -215,7 +218,8 @@ final class EventList: Sendable {
         let changed = Int.random(in: 1..<count, using: &random)
         operations[changed].0 = Bench.run("write /f\(changed) new")
         var reached: Set<Int> = [changed]
-        for index in (changed + 1)..<max(changed + 1, count) where operations[index].1.contains(where: reached.contains) {
+        for index in (changed + 1)..<max(changed + 1, count) where operations[index].1.contains(where: reached.contains)
+        {
             reached.insert(index)
         }
         let second = try await bench.build(bench.graph(operations))

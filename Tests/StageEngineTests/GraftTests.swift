@@ -41,7 +41,8 @@ import Testing
             case .node(let node):
                 let mode = "\(String(node.attributes.mode, radix: 8)) \(node.attributes.uid):\(node.attributes.gid)"
                 switch node.content {
-                case .file(let digest, _): lines.append("\(path) \(mode) \(String(decoding: try store.read(digest), as: UTF8.self))")
+                case .file(let digest, _):
+                    lines.append("\(path) \(mode) \(String(decoding: try store.read(digest), as: UTF8.self))")
                 case .symlink(let target): lines.append("\(path) ->\(String(decoding: target, as: UTF8.self))")
                 default: lines.append("\(path) \(mode)")
                 }
@@ -55,7 +56,8 @@ import Testing
         chown: Owner? = nil, chmod: String? = nil
     ) throws -> [String] {
         let copy = Copy(
-            sources: patterns.map { .path(input: 1, pattern: $0) }, destination: destination, chown: chown, chmod: chmod,
+            sources: patterns.map { .path(input: 1, pattern: $0) }, destination: destination, chown: chown,
+            chmod: chmod,
             resetsOwner: true)
         let inputs = [try tree(base), try tree(source)]
         let selection = try CopySelection(copy, inputs: inputs, store: store)
@@ -77,7 +79,10 @@ import Testing
 
     @Test func aFileIntoADirectoryBySlashAndByPresence() throws {
         #expect(try copy(["d/a"], to: "/app/", from: ["d/a": "1"], onto: [:]) == ["/app/ 755 0:0", "/app/a 640 0:0 1"])
-        #expect(try copy(["d/a"], to: "/app", from: ["d/a": "1"], onto: ["app/": ""]) == ["/app/ 711 0:0", "/app/a 640 0:0 1"])
+        #expect(
+            try copy(["d/a"], to: "/app", from: ["d/a": "1"], onto: ["app/": ""]) == [
+                "/app/ 711 0:0", "/app/a 640 0:0 1",
+            ])
     }
 
     @Test func aDirectoryGivesItsContents() throws {
@@ -88,7 +93,8 @@ import Testing
 
     @Test func aMergeKeepsWhatIsThereAndTakesTheSourcesModesBelowTheTop() throws {
         #expect(
-            try copy(["."], to: "/app", from: ["x": "1", "e/b": "2"], onto: ["app/": "", "app/e/": "", "app/e/c": "3"])
+            try copy(
+                ["."], to: "/app", from: ["x": "1", "e/b": "2"], onto: ["app/": "", "app/e/": "", "app/e/c": "3"])
                 == ["/app/ 711 0:0", "/app/e/ 700 0:0", "/app/e/b 640 0:0 2", "/app/e/c 640 0:0 3", "/app/x 640 0:0 1"])
     }
 
@@ -119,40 +125,61 @@ import Testing
         let result = try copy(
             ["d"], to: "/app", from: ["d/e/a": "1"], onto: ["etc/passwd": passwd], chown: Owner(user: "node"),
             chmod: "u=rwX,go=rX")
-        #expect(result.filter { $0.hasPrefix("/app") } == ["/app/ 755 1000:1001", "/app/e/ 755 1000:1001", "/app/e/a 644 1000:1001 1"])
+        #expect(
+            result.filter { $0.hasPrefix("/app") } == [
+                "/app/ 755 1000:1001", "/app/e/ 755 1000:1001", "/app/e/a 644 1000:1001 1",
+            ])
     }
 
     @Test func refusals() {
-        #expect(refusal { try copy(["serve"], to: "/", from: ["server": "1"], onto: [:]) } == "serve is not there: no serve in / (did you mean `server`?)")
-        #expect(refusal { try copy(["d"], to: "/f", from: ["d/a": "1"], onto: ["f": "1"]) } == "/f is not a directory")
-        #expect(refusal { try copy(["."], to: "/", from: ["x": "1"], onto: ["x/": ""]) }.hasPrefix("/x is a directory and a file would replace it"))
-        #expect(refusal { try copy(["a"], to: "/", from: ["a": "1"], onto: [:], chmod: "rwx") }.hasPrefix("--chmod=rwx is no mode"))
         #expect(
-            refusal { try copy(["a"], to: "/", from: ["a": "1"], onto: ["etc/passwd": "node:x:1:1::/:/\n"], chown: Owner(user: "nod")) }
+            refusal { try copy(["serve"], to: "/", from: ["server": "1"], onto: [:]) }
+                == "serve is not there: no serve in / (did you mean `server`?)")
+        #expect(refusal { try copy(["d"], to: "/f", from: ["d/a": "1"], onto: ["f": "1"]) } == "/f is not a directory")
+        #expect(
+            refusal { try copy(["."], to: "/", from: ["x": "1"], onto: ["x/": ""]) }.hasPrefix(
+                "/x is a directory and a file would replace it"))
+        #expect(
+            refusal { try copy(["a"], to: "/", from: ["a": "1"], onto: [:], chmod: "rwx") }.hasPrefix(
+                "--chmod=rwx is no mode"))
+        #expect(
+            refusal {
+                try copy(
+                    ["a"], to: "/", from: ["a": "1"], onto: ["etc/passwd": "node:x:1:1::/:/\n"],
+                    chown: Owner(user: "nod"))
+            }
                 == "the user nod is not in the image's /etc/passwd (did you mean `node`?)")
     }
 
     @Test func workdirMakesWhatIsMissing() throws {
         let base = try tree(["srv/": ""])
         var graft = Graft(base: base, store: store, unpacker: nil)
-        #expect(try list(try graft.apply(MakeDirectory(path: "/srv/app/x"))) == ["/srv/ 711 0:0", "/srv/app/ 755 0:0", "/srv/app/x/ 755 0:0"])
+        #expect(
+            try list(try graft.apply(MakeDirectory(path: "/srv/app/x"))) == [
+                "/srv/ 711 0:0", "/srv/app/ 755 0:0", "/srv/app/x/ 755 0:0",
+            ])
         var same = Graft(base: base, store: store, unpacker: nil)
         #expect(try same.apply(MakeDirectory(path: "/srv")) == base)
     }
 
-    @Test(arguments: [
-        ("644", 0o777, false, 0o644), ("u+x", 0o644, false, 0o744), ("+x", 0o644, false, 0o755), ("go=u", 0o740, false, 0o777),
-        ("a-w", 0o666, false, 0o444), ("X", 0o644, false, -1), ("u=rwX,go=rX", 0o600, true, 0o755), ("g+s", 0o755, true, 0o2755),
-        ("o+t", 0o755, true, 0o1755), ("8", 0, false, -1), ("17777", 0, false, -1), ("", 0, false, -1),
-    ] as [(String, Int, Bool, Int)])
+    @Test(
+        arguments: [
+            ("644", 0o777, false, 0o644), ("u+x", 0o644, false, 0o744), ("+x", 0o644, false, 0o755),
+            ("go=u", 0o740, false, 0o777),
+            ("a-w", 0o666, false, 0o444), ("X", 0o644, false, -1), ("u=rwX,go=rX", 0o600, true, 0o755),
+            ("g+s", 0o755, true, 0o2755),
+            ("o+t", 0o755, true, 0o1755), ("8", 0, false, -1), ("17777", 0, false, -1), ("", 0, false, -1),
+        ] as [(String, Int, Bool, Int)])
     func modes(text: String, mode: Int, isDirectory: Bool, expected: Int) {
         let result = FileModeChange(text).map { Int($0.applied(to: UInt16(mode), isDirectory: isDirectory)) } ?? -1
         #expect(result == expected)
     }
 
     @Test(arguments: [
-        ("*.go", "main.go", true), ("*.go", "main.c", false), ("a?c", "abc", true), ("[a-c]x", "bx", true), ("[^a-c]x", "bx", false),
-        ("a*b*c", "aXbYbc", true), ("a*b*c", "aXbYb", false), ("\\*", "*", true), ("\\*", "x", false), ("*", "", true), ("?", "é", true),
+        ("*.go", "main.go", true), ("*.go", "main.c", false), ("a?c", "abc", true), ("[a-c]x", "bx", true),
+        ("[^a-c]x", "bx", false),
+        ("a*b*c", "aXbYbc", true), ("a*b*c", "aXbYb", false), ("\\*", "*", true), ("\\*", "x", false), ("*", "", true),
+        ("?", "é", true),
     ])
     func globs(pattern: String, name: String, expected: Bool) {
         #expect(Glob(Array(pattern.utf8))?.matches(Array(name.utf8)) == expected)

@@ -41,7 +41,7 @@ struct CaptureTests {
     @Test func filesOfEveryKind() async throws {
         let (names, tree) = try await changes(
             """
-            mkdir -p /new/deep; echo hello > /new/deep/f; chmod 4711 /new/deep/f; chown 5:6 /new/deep/f
+            mkdir -p /new/deep; echo hello > /new/deep/f; chown 5:6 /new/deep/f; chmod 4711 /new/deep/f
             ln -s /x/y /new/s; mkfifo /new/p; mknod /new/c c 1 3; echo b > /data/a; rm /data/sub/b
             """)
         #expect(
@@ -147,7 +147,7 @@ struct CaptureTests {
         #expect(try fixture.store.entry(at: TreePath([FileName(bytes: [0x78, 0xFF, 0x79])]), in: tree) != nil)
         // And back onto the disk.
         let again = try TreeFixture.tree([("/z", try TreeFixture.file("z", fixture.store))], on: tree, fixture.store)
-        #expect(try await fixture.run("ls / | grep -c y", chain: [again]).output == "1\n")
+        #expect(try await fixture.run("test -e \"/$(printf 'x\\377y')\" && echo yes", chain: [again]).output == "yes\n")
     }
 
     @Test func overlayMarksOfAnImageAreInert() async throws {

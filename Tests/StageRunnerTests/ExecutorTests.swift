@@ -177,6 +177,69 @@ struct ExecutorTests {
         #expect(try await fixture.run("cat /data/a").output == "a")
     }
 
+    /// Starts the probe program and gives what it prints.
+    private func probe(_ command: [String]) throws -> (status: CInt, output: String) {
+        let ends = try OwnedFD.pipe()
+        var actions = posix_spawn_file_actions_t()
+        posix_spawn_file_actions_init(&actions)
+        posix_spawn_file_actions_adddup2(&actions, ends.write, 1)
+        posix_spawn_file_actions_adddup2(&actions, ends.write, 2)
+        defer { posix_spawn_file_actions_destroy(&actions) }
+        var pid: pid_t = 0
+        let arguments = command.map { strdup($0) } + [nil]
+        defer { for argument in arguments { free(argument) } }
+        let result = posix_spawnp(&pid, command[0], &actions, nil, arguments, environ)
+        close(ends.write)
+        let reader = OwnedFD(owning: ends.read)
+        try #require(result == 0)
+        let output = try readToEnd(reader.raw)
+        var status: CInt = 0
+        waitpid(pid, &status, 0)
+        return (status, String(decoding: output, as: UTF8.self))
+    }
+
+    @Test func withoutPrivileges() throws {
+        let scratch = Scratch()
+        chown(scratch.path, 65534, 65534)
+        // A copy that another user may execute.
+        try #require(try probe(["cp", probePath, scratch.path + "/probe"]).status == 0)
+        let result = try probe([
+            "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", scratch.path + "/probe", "--rootless",
+            scratch.path + "/state",
+        ])
+        #expect(
+            result.output == """
+                0 0
+                made by root
+                a
+                exit status 0
+                -/data/a
+                +/new/
+                +/new/f 0:0
+                then: made by root
+                refused: only root exists in a sandbox that was started without privileges: run as root to use other users
+
+                """)
+        #expect(try OwnedFD.open(scratch.path + "/state/workspaces", O_RDONLY | O_DIRECTORY).raw >= 0)
+    }
+
+    @Test func nothingIsLeft() throws {
+        // In a process of its own: here other tests open and close files at the same time.
+        let scratch = Scratch()
+        #expect(
+            try probe([probePath, "--leaks", scratch.path]).output == "descriptors 0, runs 0, mounts the same true\n")
+    }
+
+    @Test func twoProcessesShareOneRoot() throws {
+        let scratch = Scratch()
+        let result = try probe([
+            "sh", "-c",
+            "\(probePath) --rootless \(scratch.path)/state & \(probePath) --rootless \(scratch.path)/state; wait",
+        ])
+        #expect(
+            result.output.split(separator: "\n").filter { $0 == "then: made by root" }.count == 2, "\(result.output)")
+    }
+
     @Test func chainOfFifty() async throws {
         // The bar: 12 ms of wall time a step, store, engine and all. Loaded machines get some room here.
         _ = try await fixture.run("true")
@@ -208,7 +271,7 @@ struct ExecutorTests {
         let warm = try await clock.measure { _ = try await fixture.run("true", chain: [big]) }
         let capture = try await clock.measure {
             let outcome = try await fixture.run("cp -r /files /copy", chain: [big])
-            #expect(try fixture.store.size(of: try #require(outcome.tree)).files == 20_004)
+            #expect(try fixture.store.size(of: try #require(outcome.tree)).files == 20_005)
         }
         print("executor: check out 10,000 files \(cold - warm), capture a copy of them \(capture)")
         #expect(try await fixture.run("find /files -type f | wc -l", chain: [big]).output == "10000\n")

@@ -145,10 +145,7 @@ struct SandboxFailureTests {
     }
 
     @Test func diesWithItsParent() throws {
-        var executable = [CChar](repeating: 0, count: 4096)
-        let length = readlink("/proc/self/exe", &executable, executable.count - 1)
-        let own = String(decoding: executable[..<max(0, length)].map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        let probe = own.split(separator: "/").dropLast().map { "/" + $0 }.joined() + "/SandboxProbe"
+        let probe = probePath
         try #require(access(probe, X_OK) == 0, "the probe is built with the tests: \(probe)")
 
         let ends = try OwnedFD.pipe()

@@ -114,3 +114,11 @@ func isAlive(_ pid: Int32) -> Bool {
     let state = String(decoding: bytes, as: UTF8.self).split(separator: ")").last?.split(separator: " ").first
     return state != "Z" && state != "X"
 }
+
+/// The probe program that is built beside the tests.
+let probePath: String = {
+    var executable = [CChar](repeating: 0, count: 4096)
+    let length = readlink("/proc/self/exe", &executable, executable.count - 1)
+    let own = String(decoding: executable[..<max(0, length)].map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    return own.split(separator: "/").dropLast().map { "/" + $0 }.joined() + "/SandboxProbe"
+}()

@@ -1,0 +1,50 @@
+// The store, the bases and the scratch files that the benchmarks share.
+
+import Foundation
+
+struct Laboratory {
+    let checkout: String
+    let binary: String
+    let directory: String
+    let cores = Double(ProcessInfo.processInfo.activeProcessorCount)
+    private let keeps: Bool
+
+    init() throws {
+        let environment = ProcessInfo.processInfo.environment
+        checkout = String(#filePath.dropLast("/Benchmarks/Sources/bench/Laboratory.swift".count))
+        binary = environment["STAGERUN"] ?? checkout + "/.build/release/stagerun"
+        guard access(binary, X_OK) == 0 else {
+            throw BenchError(
+                "no binary at \(binary); swift build -c release --static-swift-stdlib --product stagerun, or set STAGERUN"
+            )
+        }
+        keeps = environment["BENCH_ROOT"] != nil
+        directory = environment["BENCH_ROOT"] ?? "/tmp/stagerun-bench.\(UUID().uuidString)"
+        try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
+    }
+
+    var storeEnvironment: [String: String] { ["STAGERUN_ROOT": directory + "/store"] }
+
+    func makeBases(_ names: String...) throws {
+        let cache = keeps ? directory + "/bases" : checkout + "/Examples/bases/out"
+        note("making the base images: \(names.joined(separator: ", "))")
+        try run(
+            [checkout + "/Examples/bases/make-bases"] + names,
+            environment: storeEnvironment.merging(["STAGERUN": binary, "BASES_CACHE": cache]) { $1 })
+    }
+
+    /// A new directory with these files.
+    func scratch(_ name: String, _ files: [String: String] = [:]) throws -> String {
+        let path = "\(directory)/scratch/\(name)-\(UUID().uuidString.prefix(8))"
+        try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+        for (file, text) in files { try text.write(toFile: "\(path)/\(file)", atomically: false, encoding: .utf8) }
+        return path
+    }
+
+    func note(_ message: String) { FileHandle.standardError.write(Data("bench: \(message)\n".utf8)) }
+
+    func close() {
+        try? FileManager.default.removeItem(atPath: directory + "/scratch")
+        if !keeps { try? FileManager.default.removeItem(atPath: directory) }
+    }
+}

@@ -1,0 +1,3 @@
+module example.org/stagerun/go-app
+
+go 1.19

@@ -1,0 +1,281 @@
+// The stat index: what is read again and what is not, and that losing or damaging it costs time only.
+
+import CLinux
+import Glibc
+import StageContext
+import StageHash
+import StageStore
+import StageSystem
+import Testing
+
+@Suite("Stat index")
+struct StatIndexTests {
+    private func inode(_ path: String) throws -> UInt64 {
+        let fd = try OwnedFD.open(path, O_RDONLY)
+        return try statDescriptor(fd.raw).ino
+    }
+
+    @Test func unchangedFilesAreNotOpened() async throws {
+        let fixture = try Fixture()
+        for index in 0..<300 { try fixture.write("d\(index % 7)/f\(index)", "\(index)") }
+        fixture.settle()
+        let first = try await fixture.scan()
+        #expect(first.read == 300 && first.unchanged == 0)
+        let written = try inode(fixture.index)
+        let second = try await fixture.scan()
+        #expect(second.read == 0 && second.unchanged == 300 && second.readBytes == 0)
+        #expect(second.tree == first.tree)
+        // Nothing changed, so nothing was written.
+        #expect(try inode(fixture.index) == written)
+        try fixture.write("d0/f0", "other")
+        fixture.settle()
+        let third = try await fixture.scan()
+        #expect(third.read == 1 && third.unchanged == 299)
+        #expect(third.tree.identity != first.tree.identity)
+        #expect(try fixture.text("d0/f0", third.tree) == "other")
+        #expect(try await fixture.scan().read == 0)
+    }
+
+    @Test func racyFilesAreReadAgain() async throws {
+        let fixture = try Fixture()
+        var identities: Set<Digest> = []
+        // Same size, same inode, written right after a scan: only the racy rule can tell.
+        for round in 0..<60 {
+            try fixture.write("f", round % 2 == 0 ? "aaaa" : "bbbb")
+            let scan = try await fixture.scan()
+            #expect(try fixture.text("f", scan.tree) == (round % 2 == 0 ? "aaaa" : "bbbb"))
+            identities.insert(scan.tree.identity)
+        }
+        #expect(identities.count == 2)
+    }
+
+    @Test func futureTimesAreNotTrusted() async throws {
+        let fixture = try Fixture()
+        try fixture.write("f", "1")
+        var times = [timespec(tv_sec: 4_000_000_000, tv_nsec: 0), timespec(tv_sec: 4_000_000_000, tv_nsec: 0)]
+        utimensat(AT_FDCWD, fixture.root + "/f", &times, 0)
+        fixture.settle()
+        _ = try await fixture.scan()
+        let written = try inode(fixture.index)
+        #expect(try await fixture.scan().read == 1)
+        #expect(try inode(fixture.index) == written)
+    }
+
+    @Test func contentOfTheSameTimesIsToldApart() async throws {
+        let fixture = try Fixture()
+        try fixture.write("f", "aaaa")
+        var times = [timespec(tv_sec: 1000, tv_nsec: 0), timespec(tv_sec: 1000, tv_nsec: 0)]
+        utimensat(AT_FDCWD, fixture.root + "/f", &times, 0)
+        fixture.settle()
+        let first = try await fixture.scan()
+        try fixture.write("f", "bbbb")
+        utimensat(AT_FDCWD, fixture.root + "/f", &times, 0)
+        // Size and mtime are as before; ctime is not.
+        let second = try await fixture.scan()
+        #expect(second.tree.identity != first.tree.identity)
+    }
+
+    @Test func touchedFileKeepsItsDigest() async throws {
+        let fixture = try Fixture()
+        let large = (0..<700_000).map { UInt8(truncatingIfNeeded: $0 &* 2_654_435_761 >> 7) }
+        try fixture.write("small", "content")
+        try fixture.write("large", large)
+        fixture.settle()
+        let first = try await fixture.scan()
+        try fixture.store.commit()
+        var times = [timespec(tv_sec: 5000, tv_nsec: 1), timespec(tv_sec: 5000, tv_nsec: 1)]
+        for name in ["small", "large"] { utimensat(AT_FDCWD, fixture.root + "/" + name, &times, 0) }
+        fixture.settle()
+        let second = try await fixture.scan()
+        #expect(second.read == 2)
+        #expect(second.tree.identity == first.tree.identity)
+        #expect(second.tree.object != first.tree.object)
+        #expect(try await fixture.scan().read == 0)
+        try fixture.write("large", large.map { $0 ^ 1 })
+        let third = try await fixture.scan()
+        guard case .node(let node)? = try fixture.store.entry(at: "large", in: third.tree) else {
+            Issue.record("no large")
+            return
+        }
+        #expect(node.file?.digest == Digest.of(large.map { $0 ^ 1 }))
+    }
+
+    @Test func contentThatTheStoreLostIsReadAgain() async throws {
+        let fixture = try Fixture()
+        for index in 0..<20 { try fixture.write("f\(index)", "\(index)") }
+        fixture.settle()
+        let first = try await fixture.scan()
+        let other = try Store(path: fixture.base + "/other")
+        let scan = try await ContextScanner(store: other, pool: fixture.pool).scan(
+            ContextRequest(path: fixture.root, indexPath: fixture.index))
+        #expect(scan.read == 20)
+        #expect(scan.tree == first.tree)
+        #expect(try other.read(Digest.of("7")) == Array("7".utf8))
+    }
+
+    @Test func damagedIndexCountsAsNone() async throws {
+        let fixture = try Fixture()
+        for index in 0..<10 { try fixture.write("f\(index)", "\(index)") }
+        fixture.settle()
+        let first = try await fixture.scan()
+        let good = try readFile(fixture.index)
+        var random = SeededRandom(seed: 7)
+        for _ in 0..<200 {
+            var bad = good
+            switch Int.random(in: 0..<3, using: &random) {
+            case 0: bad.removeLast(Int.random(in: 1...bad.count, using: &random))
+            case 1:
+                bad[Int.random(in: 0..<bad.count, using: &random)] ^= UInt8(1 << Int.random(in: 0..<8, using: &random))
+            default: bad += [0]
+            }
+            try writeFile(fixture.index, bad)
+            let scan = try await fixture.scan()
+            #expect(scan.read == 10)
+            #expect(scan.tree == first.tree)
+        }
+        try writeFile(fixture.index, good)
+        #expect(try await fixture.scan().read == 0)
+    }
+
+    @Test func narrowScansShareTheIndex() async throws {
+        let fixture = try Fixture()
+        for index in 0..<10 { try fixture.write("a/f\(index)", "a\(index)") }
+        for index in 0..<10 { try fixture.write("b/f\(index)", "b\(index)") }
+        fixture.settle()
+        #expect(try await fixture.scan(patterns: ["a"]).read == 10)
+        #expect(try await fixture.scan(patterns: ["b"]).read == 10)
+        #expect(try await fixture.scan().read == 0)
+    }
+
+    @Test func twoScansAtOnce() async throws {
+        let fixture = try Fixture()
+        for index in 0..<3000 { try fixture.write("d\(index % 40)/f\(index)", "\(index)") }
+        fixture.settle()
+        let trees = try await withThrowingTaskGroup(of: TreeRef.self) { group in
+            for _ in 0..<6 { group.addTask { try await fixture.scan().tree } }
+            return try await group.reduce(into: Set<TreeRef>()) { $0.insert($1) }
+        }
+        #expect(trees.count == 1)
+        #expect(try await fixture.scan().read == 0)
+    }
+
+    @Test func indexThatCannotBeWrittenIsToldNotFatal() async throws {
+        let fixture = try Fixture()
+        try fixture.write("f", "1")
+        let scan = try await ContextScanner(store: fixture.store, pool: fixture.pool).scan(
+            ContextRequest(path: fixture.root, indexPath: fixture.base + "/no/such/index"))
+        guard case .indexNotWritten? = scan.events.first else {
+            Issue.record("\(scan.events)")
+            return
+        }
+        #expect(scan.files == 1)
+    }
+}
+
+@Suite("Contexts that change during the scan", .serialized)
+struct ChangingContextTests {
+    /// Runs `disturb` on a thread of its own while scans go on.
+    private func whileDisturbed(
+        _ fixture: Fixture, scans: Int, _ disturb: @escaping @Sendable (Int) -> Void,
+        _ check: (Result<ContextScan, ContextError>) throws -> Void
+    ) async throws {
+        let task = Task {
+            await fixture.pool.run {
+                var round = 0
+                while !Task.isCancelled {
+                    disturb(round)
+                    round += 1
+                }
+            }
+        }
+        defer { task.cancel() }
+        for _ in 0..<scans {
+            let result: Result<ContextScan, ContextError>
+            do throws(ContextError) {
+                result = .success(
+                    try await ContextScanner(store: fixture.store, pool: fixture.pool).scan(
+                        ContextRequest(path: fixture.root, indexPath: fixture.index)))
+            } catch { result = .failure(error) }
+            try check(result)
+        }
+        task.cancel()
+        await task.value
+    }
+
+    @Test func vanishingFiles() async throws {
+        let fixture = try Fixture()
+        for index in 0..<50 { try fixture.write("stay\(index)", "s") }
+        let root = fixture.root
+        try await whileDisturbed(
+            fixture, scans: 60,
+            { round in
+                let path = "\(root)/go\(round % 20)"
+                if round / 20 % 2 == 0 { close(open(path, O_WRONLY | O_CREAT, 0o644)) } else { unlink(path) }
+            },
+            { result throws in
+                let scan = try result.get()
+                #expect(try fixture.listing(scan.tree).filter { $0.hasPrefix("stay") }.count == 50)
+            })
+    }
+
+    @Test func fileThatTurnsIntoADirectoryOrALink() async throws {
+        let fixture = try Fixture()
+        try fixture.write("stay", "s")
+        let path = fixture.root + "/f"
+        try await whileDisturbed(
+            fixture, scans: 150,
+            { round in
+                switch round % 4 {
+                case 0: close(open(path, O_WRONLY | O_CREAT, 0o644))
+                case 1: unlink(path); symlink("/etc/passwd", path)
+                case 2: unlink(path); mkdir(path, 0o755)
+                default: rmdir(path)
+                }
+            },
+            { result throws in
+                switch result {
+                case .success(let scan):
+                    #expect(try fixture.text("stay", scan.tree) == "s")
+                    #expect(scan.bytes == 1, "nothing from outside came in")
+                case .failure(.unstable(let path)): #expect(path == "f")
+                case .failure(let error): Issue.record("\(error)")
+                }
+            })
+    }
+
+    @Test func growingAndShrinkingFile() async throws {
+        let fixture = try Fixture()
+        let path = fixture.root + "/f"
+        close(open(path, O_WRONLY | O_CREAT, 0o644))
+        try await whileDisturbed(
+            fixture, scans: 60,
+            { round in
+                truncate(path, off_t([0, 10, 100_000, 400_000][round % 4]))
+            },
+            { result throws in
+                switch result {
+                case .success(let scan):
+                    // Whatever state was caught, it is one that existed.
+                    let size = try #require(try fixture.text("f", scan.tree)).utf8.count
+                    #expect([0, 10, 100_000, 400_000].contains(size))
+                    #expect(scan.bytes == UInt64(size))
+                case .failure(.unstable(let path)): #expect(path == "f")
+                case .failure(let error): Issue.record("\(error)")
+                }
+            })
+    }
+
+    @Test func unreadableNamesWhatAndWhy() async throws {
+        let error = ContextError.unreadable(path: "secret/key", SystemError("open", "key", errno: EACCES))
+        #expect(error.description.contains("secret/key: Permission denied"))
+        #expect(error.description.contains(".dockerignore"))
+    }
+
+    @Test func cancelledScanSaysSo() async throws {
+        let fixture = try Fixture()
+        for index in 0..<3000 { try fixture.write("f\(index)", "\(index)") }
+        let task = Task { try await fixture.scan() }
+        task.cancel()
+        await #expect(throws: ContextError.cancelled) { try await task.value }
+    }
+}

@@ -1,0 +1,3 @@
+import StageStore
+import Testing
+@Test func opens() {}
