@@ -61,10 +61,13 @@ public struct ExecutorError: Error, Hashable, Sendable, CustomStringConvertible 
     public let message: String
     /// What the person can do about it; nil when there is nothing to say.
     public let advice: String?
+    /// The status a shell would give when the command itself cannot be executed: 127 (not found) or 126; nil otherwise.
+    public let commandStatus: Int32?
 
-    public init(_ message: String, advice: String? = nil) {
+    public init(_ message: String, advice: String? = nil, commandStatus: Int32? = nil) {
         self.message = message
         self.advice = advice
+        self.commandStatus = commandStatus
     }
 
     public var description: String { advice.map { "\(message)\n\($0)" } ?? message }

@@ -31,6 +31,9 @@ extension StageRoot {
             }
         } catch {
             if Task.isCancelled { throw .cancelled }
+            if let status = error.commandStatus {
+                throw .notExecutable(error.message, advice: error.advice, status: status)
+            }
             throw .failed(error.message, advice: error.advice)
         }
     }

@@ -16,6 +16,8 @@ public enum StageRunError: Error, Sendable, CustomStringConvertible {
     case store(StoreError)
     /// There is no such image here.
     case noSuchImage(String, didYouMean: String?)
+    /// The command of a container cannot be executed; `status` is what a shell would give, 127 (not found) or 126.
+    case notExecutable(String, advice: String?, status: Int32)
     /// Anything else: a fact, and what to do about it.
     case failed(String, advice: String?)
     case cancelled
@@ -27,7 +29,8 @@ public enum StageRunError: Error, Sendable, CustomStringConvertible {
         case .store(let error): error.description
         case .noSuchImage(let name, let near):
             "no image \(name) in the store" + (near.map { ": did you mean `\($0)`?" } ?? "")
-        case .failed(let message, let advice): advice.map { "\(message)\n\($0)" } ?? message
+        case .failed(let message, let advice), .notExecutable(let message, let advice, _):
+            advice.map { "\(message)\n\($0)" } ?? message
         case .cancelled: "cancelled"
         }
     }

@@ -109,7 +109,7 @@ extension ExecutorError {
     init(sandboxError error: SandboxError) {
         switch error {
         case .action(let failure):
-            self.init(failure.sentence, advice: failure.advice)
+            self.init(failure.sentence, advice: failure.advice, commandStatus: error.commandStatus)
         case .invalidPlan, .start:
             self.init(error.description)
         }

@@ -40,9 +40,11 @@ struct Stagerun: ParsableCommand {
     private static func parsed(_ arguments: [String]) -> any StageCommand {
         do {
             try checkName(arguments)
-            let command = try Stagerun.parseAsRoot(normalized(arguments))
+            var command = try Stagerun.parseAsRoot(normalized(arguments))
             if let command = command as? any StageCommand { return command }
-            throw CleanExit.helpRequest(type(of: command))
+            // Help and the bare name: ArgumentParser's own commands, which throw what is to be shown.
+            try command.run()
+            exit(0)
         } catch {
             let isSuccess = Stagerun.exitCode(for: error).isSuccess
             var text = (error as? UsageError).map { "Error: \($0.message)" } ?? Stagerun.fullMessage(for: error)
@@ -67,12 +69,13 @@ struct Stagerun: ParsableCommand {
         } catch let failure as StandardStream.WriteFailure {
             // As if SIGPIPE had ended it.
             if failure.isClosedPipe { return exitStatus(ofSignal: SIGPIPE) }
-            surroundings.tell("error:", .red, "cannot write the output: \(String(cString: strerror(failure.errno)))")
+            surroundings.tell("error: ", .red, "cannot write the output: \(String(cString: strerror(failure.errno)))")
             return kind.failureStatus
         } catch {
             if let status = surroundings.interruption.requestedExit { return status }
             if let reported = error as? ReportedFailure { return reported.status }
-            surroundings.tell("error:", .red, "\(error)")
+            surroundings.tell("error: ", .red, "\(error)")
+            if case .notExecutable(_, _, let status) = error as? StageRunError { return status }
             if error is UsageError {
                 let name = kind.configuration.commandName ?? ""
                 surroundings.tell("", .plain, "See `stagerun \(name) --help`.")

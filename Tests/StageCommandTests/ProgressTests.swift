@@ -121,20 +121,12 @@ enum SampleBuild {
                 #0 building for linux/amd64, 4 steps
 
                 #1 [builder 2/3] COPY . .
-                #1 ...
 
                 #2 [builder 3/3] RUN go build -o server .
-                #2 ...
-
-                #1 [builder 2/3] COPY . .
                 #1 1.000 a
-                #1 ...
-
-                #2 [builder 3/3] RUN go build -o server .
                 #2 2.000 b
                 #2 CANCELED
 
-                #1 [builder 2/3] COPY . .
                 #1 5.000 c
                 #1 ERROR: exit status 1
 

@@ -26,7 +26,7 @@ struct InspectCommand: StageCommand {
                 }
             }
             try surroundings.output.write(JSONText.array(documents).pretty)
-            for error in errors { surroundings.tell("error:", .red, error) }
+            for error in errors { surroundings.tell("error: ", .red, error) }
             return errors.isEmpty ? 0 : 1
         }
     }

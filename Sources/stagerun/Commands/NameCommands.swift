@@ -46,7 +46,7 @@ struct RemoveCommand: StageCommand {
                     try surroundings.output.write(removed.map(Self.line).joined())
                 } catch let error as StageRunError {
                     if force, case .noSuchImage = error { continue }
-                    surroundings.tell("error:", .red, error.description)
+                    surroundings.tell("error: ", .red, error.description)
                     status = 1
                 }
             }

@@ -51,7 +51,7 @@ struct Surroundings: Sendable {
     /// One line on standard error, and its coloured prefix.
     func tell(_ prefix: String, _ style: Style, _ message: String) {
         // Nobody left to tell is no reason to fail.
-        try? error.write(styled(prefix, style, colours: colours) + " " + displayable(message) + "\n")
+        try? error.write(styled(prefix, style, colours: colours) + displayable(message) + "\n")
     }
 }
 

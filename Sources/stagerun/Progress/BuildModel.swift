@@ -42,7 +42,7 @@ struct BuildModel: Sendable {
     mutating func apply(_ event: BuildEvent, at now: Double) {
         switch event {
         case .planned(let steps, _, _):
-            for step in steps { self.steps[step.id] = StepRecord(description: step) }
+            for step in withoutOnlyStage(steps) { self.steps[step.id] = StepRecord(description: step) }
         case .stageNotNeeded: skippedStages += 1
         case .warning: break
         case .image(let name, let message, let bytes, let total, let done):
@@ -82,6 +82,16 @@ struct BuildModel: Sendable {
 
     /// How many instructions the target has.
     var instructions: Int { steps.values.reduce(0) { $0 + ($1.isInstruction ? 1 : 0) } }
+}
+
+/// The steps, without the name of a stage that has none in the Dockerfile and is the only one: it tells nothing.
+func withoutOnlyStage(_ steps: [StepDescription]) -> [StepDescription] {
+    guard Set(steps.map(\.stage).filter { !$0.isEmpty }) == ["stage-0"] else { return steps }
+    return steps.map { step in
+        var step = step
+        step.stage = ""
+        return step
+    }
 }
 
 extension StepDescription {

@@ -46,10 +46,16 @@ private func facts(_ error: BuildError) -> (headline: String, advice: String?, t
     case .commandFailed(let step, let exit, let logTail):
         var log = LogTail()
         for line in logTail { log.append(line + "\n", stream: .output) }
-        return ("\(singleLine(step.title)) failed: \(exit)", nil, log.last(20))
-    case .stepFailed(let step, let message, let advice): return ("\(singleLine(step.title)): \(message)", advice, [])
+        return ("\(shortTitle(step)) failed: \(exit)", nil, log.last(20))
+    case .stepFailed(let step, let message, let advice): return ("\(shortTitle(step)): \(message)", advice, [])
     case .sourceFailed, .store, .cancelled: return (error.description, nil, [])
     }
+}
+
+/// The excerpt below shows the whole of it.
+private func shortTitle(_ step: Step) -> String {
+    let title = singleLine(step.title)
+    return title.count <= 72 ? title : title.prefix(71) + "…"
 }
 
 private func ended(_ text: String) -> String { text.hasSuffix("\n") ? text : text + "\n" }

@@ -92,6 +92,8 @@ struct LiveView: Sendable {
             guard step.isInstruction else { return nil }
             return heading(step, (glyphs.cached, .dim), title: .dim, right: [("cached", .dim)])
         case .ran:
+            // Nor when it was known again before anyone could look.
+            guard step.isInstruction || step.seconds >= 0.2 else { return nil }
             return heading(step, (glyphs.done, .green), right: took)
         case .ranSameOutcome:
             return heading(step, (glyphs.same, .green), right: [("same outcome  ", .dim)] + took)

@@ -24,24 +24,30 @@ struct PlainProgress: Sendable {
     private var entries: [Subject: Entry] = [:]
     private var filters: [Subject: ControlFilter] = [:]
     private var steps: [Int: StepDescription] = [:]
-    private var current: Subject?
+    /// The text so far ends with an empty line, or there is none.
+    private var endsParagraph = true
 
     /// - Parameter sanitizes: true where the text goes to a terminal, which a hostile log must not steer.
     init(sanitizes: Bool) { self.sanitizes = sanitizes }
 
     /// The text for one event; `now` is seconds since the build began.
     mutating func text(for event: BuildEvent, at now: Double) -> String {
+        let text = lines(for: event, at: now)
+        if !text.isEmpty { endsParagraph = text.hasSuffix("\n\n") }
+        return text
+    }
+
+    private mutating func lines(for event: BuildEvent, at now: Double) -> String {
         switch event {
         case .planned(let steps, let target, let platform):
-            for step in steps { self.steps[step.id] = step }
+            for step in withoutOnlyStage(steps) { self.steps[step.id] = step }
             let name = target.isEmpty ? "" : " \(singleLine(target))"
             let count = counted(steps.count { $0.number > 0 }, "step")
-            return leave(now) + "#0 building\(name) for \(singleLine(platform)), \(count)\n\n"
+            return remark("building\(name) for \(singleLine(platform)), \(count)")
         case .stageNotNeeded(let stage, let instructions):
-            return leave(now)
-                + "#0 stage \(singleLine(stage)) is not needed (\(counted(instructions, "instruction")))\n\n"
+            return remark("stage \(singleLine(stage)) is not needed (\(counted(instructions, "instruction")))")
         case .warning(let message, let source):
-            return leave(now) + "#0 WARNING: \(warningText(message, source))\n\n"
+            return remark("WARNING: \(warningText(message, source))")
         case .image(let name, let message, let bytes, let total, let done):
             return image(name, message, bytes, total, done, now)
         case .stepStarted(let step, _): return enter(.step(step), now)
@@ -65,31 +71,25 @@ struct PlainProgress: Sendable {
         }
     }
 
-    /// Makes `subject` the one whose lines follow: tells that another one is interrupted, and gives the heading.
+    /// Gives `subject` a number and a heading, the first time it is heard of.
+    ///
+    /// Docker's log repeats the heading whenever lines of another step came between, which makes it four times as long
+    /// when steps run at once. Every line has its number; that tells them apart, and greps.
     private mutating func enter(_ subject: Subject, _ now: Double) -> String {
-        if current == subject { return "" }
-        var text = leave(now)
-        if entries[subject] == nil {
-            entries[subject] = Entry(number: entries.count + 1, heading: heading(subject), started: now)
-        }
-        current = subject
-        if let entry = entries[subject] { text += "#\(entry.number) \(entry.heading)\n" }
-        return text
-    }
-
-    private mutating func leave(_ now: Double) -> String {
-        defer { current = nil }
-        guard let current, let entry = entries[current], !entry.isDone else { return "" }
-        return "#\(entry.number) ...\n\n"
+        guard entries[subject] == nil else { return "" }
+        let entry = Entry(number: entries.count + 1, heading: heading(subject), started: now)
+        entries[subject] = entry
+        return (endsParagraph ? "" : "\n") + "#\(entry.number) \(entry.heading)\n"
     }
 
     private mutating func close(_ subject: Subject, _ line: String, _ now: Double) -> String {
-        var text = enter(subject, now) + flush(subject, now)
-        text += "#\(number(subject)) \(line)\n\n"
+        let text = enter(subject, now) + flush(subject, now) + "#\(number(subject)) \(line)\n\n"
         entries[subject]?.isDone = true
-        current = nil
         return text
     }
+
+    /// A paragraph about the build as a whole.
+    private func remark(_ text: String) -> String { (endsParagraph ? "" : "\n") + "#0 \(text)\n\n" }
 
     private mutating func log(_ subject: Subject, _ stream: LogStream, _ text: String, _ now: Double) -> String {
         let text = sanitizes ? (filters[subject, default: ControlFilter()].filter(text)) : text
@@ -141,9 +141,15 @@ struct PlainProgress: Sendable {
         case .ran: line = "DONE \(fixedPoint(seconds, digits: 1))s"
         case .ranSameOutcome: line = "DONE \(fixedPoint(seconds, digits: 1))s (same outcome as an earlier run)"
         case .cancelled: line = "CANCELED"
-        case .failed: line = "ERROR: \(singleLine(reason))"
+        case .failed: line = "ERROR: \(withoutTitle(reason, step))"
         }
         return close(.step(step), line, now)
+    }
+
+    /// The heading has the title already.
+    private func withoutTitle(_ reason: String, _ step: Int) -> String {
+        guard let title = steps[step]?.title, reason.hasPrefix(title + ": ") else { return singleLine(reason) }
+        return singleLine(String(reason.dropFirst(title.count + 2)))
     }
 
     private mutating func image(
@@ -157,14 +163,13 @@ struct PlainProgress: Sendable {
             entries[subject]?.message = message
             entries[subject]?.told = now
             let amount = total > 0 ? " \(sizeText(bytes)) / \(sizeText(total))" : bytes > 0 ? " \(sizeText(bytes))" : ""
-            text += enter(subject, now)
             if !message.isEmpty || !amount.isEmpty { text += "#\(entry.number) \(singleLine(message))\(amount)\n" }
         }
         return done ? text + close(subject, "DONE \(fixedPoint(now - entry.started, digits: 1))s", now) : text
     }
 
     private mutating func finished(_ image: String?, _ names: [String], _ now: Double) -> String {
-        guard let image else { return leave(now) }
+        guard let image else { return "" }
         var text = enter(.export, now)
         let number = number(.export)
         text += "#\(number) image \(singleLine(image))\n"
