@@ -48,9 +48,20 @@ final class SpoolFile {
 
     /// - Parameter directory: on the filesystem where there is room for it.
     init(in directory: String) throws(ImageError) {
-        fd = try calling { () throws(SystemError) in
-            try OwnedFD.open(directory, O_RDWR | clinux_o_tmpfile, mode: 0o600).take()
+        let flags = O_RDWR | O_CLOEXEC
+        let nameless = open(directory, flags | clinux_o_tmpfile, 0o600)
+        if nameless >= 0 || (errno != EOPNOTSUPP && errno != EISDIR) {
+            if nameless < 0 { throw .system(.last("create a temporary file in", directory)) }
+            fd = nameless
+            return
         }
+        // A filesystem without nameless files: NFS, some FUSE ones.
+        var random = SystemRandomNumberGenerator()
+        let path = directory + "/.stagerun-" + String(random.next() as UInt64, radix: 36)
+        fd = try calling { () throws(SystemError) in
+            try OwnedFD.open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, mode: 0o600).take()
+        }
+        unlink(path)
     }
 
     deinit { close(fd) }

@@ -151,6 +151,17 @@ import Testing
         do { _ = try tree([chain + [.file("x0/x1/x2/f", "x")]], in: store) } catch is ImageError {}
     }
 
+    /// The deepest path that is taken goes through everything that recurses.
+    @Test func deepestPathGoesThrough() throws {
+        let deep = String(repeating: "d/", count: 511) + "f"
+        let root = try #require(try tree([[.file(deep, "x")]], in: store))
+        let layer = try StoredLayer(from: nil, to: root, in: store)
+        var bytes: [UInt8] = []
+        try layer.write(from: store) { bytes.append(contentsOf: $0) }
+        #expect(try parse(bytes, into: store).apply(to: nil, in: store).identity == root.identity)
+        #expect(try store.size(of: root).bytes == 1)
+    }
+
     @Test func absoluteNamesStayBeneathTheRoot() throws {
         #expect(try lines([[.file("/etc/x", "x"), .link("/y", "/etc/x")]]).count == 3)
     }
