@@ -84,7 +84,7 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict),
-        .testTarget(name: "StageCommandTests", dependencies: ["stagerun"], swiftSettings: strict),
+        .testTarget(name: "StageCommandTests", dependencies: ["stagerun", "StageRun"], swiftSettings: strict),
 
         .executableTarget(
             name: "SandboxProbe",

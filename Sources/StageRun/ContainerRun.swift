@@ -77,7 +77,12 @@ extension StageRoot {
         _ container: ContainerRequest, _ executor: NamespaceExecutor, _ input: CInt?, _ output: CInt,
         _ started: @Sendable (any RunControl) -> Void
     ) async throws(ExecutorError) -> ExitStatus {
-        let running = try await executor.start(container, streams: Sandbox.Streams(input: -1, output: -1, error: -1))
+        // The sandbox's own terminal takes their place once it is open; until then they must be descriptors.
+        let null = open("/dev/null", O_RDWR | O_CLOEXEC)
+        if null < 0 { throw ExecutorError(SystemError.last("open", "/dev/null").description) }
+        defer { Glibc.close(null) }
+        let running = try await executor.start(
+            container, streams: Sandbox.Streams(input: null, output: null, error: null))
         guard let master = running.process.terminal else { throw ExecutorError("the container has no terminal") }
         started(ContainerControl(process: running.process))
         let relay = try InputRelay(from: input, to: master)

@@ -73,6 +73,8 @@ struct Stagerun: ParsableCommand {
             return kind.failureStatus
         } catch {
             if let status = surroundings.interruption.requestedExit { return status }
+            // Whatever failed, an archive that nobody takes is why.
+            if surroundings.output.hasNoReader { return exitStatus(ofSignal: SIGPIPE) }
             if let reported = error as? ReportedFailure { return reported.status }
             surroundings.tell("error: ", .red, "\(error)")
             if case .notExecutable(_, _, let status) = error as? StageRunError { return status }

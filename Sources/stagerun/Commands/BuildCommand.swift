@@ -90,7 +90,7 @@ struct BuildCommand: StageCommand {
         } catch {
             _ = display.finish()
             surroundings.interruption.onRestore(nil)
-            if display.isBroken { return exitStatus(ofSignal: SIGPIPE) }
+            if display.isBroken || surroundings.output.hasNoReader { return exitStatus(ofSignal: SIGPIPE) }
             if let status = surroundings.interruption.requestedExit {
                 surroundings.tell("cancelled", .yellow, "")
                 return status

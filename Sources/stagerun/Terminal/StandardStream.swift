@@ -17,6 +17,12 @@ struct StandardStream: Sendable {
 
     var isTerminal: Bool { isatty(descriptor) == 1 }
 
+    /// True when it is a pipe or a socket that nobody reads any more.
+    var hasNoReader: Bool {
+        var state = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
+        return poll(&state, 1, 0) > 0 && state.revents & Int16(POLLERR) != 0
+    }
+
     /// Writes all of `text`. A descriptor that does not block is waited for.
     func write(_ text: String) throws(WriteFailure) {
         var rest = Array(text.utf8)[...]
