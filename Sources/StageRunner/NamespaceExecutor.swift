@@ -91,14 +91,7 @@ public final class NamespaceExecutor: Executor {
         var pipe: OutputPipe
         let process: SandboxProcess
         do throws(SystemError) { pipe = try OutputPipe() } catch { throw .start(error) }
-        do {
-            let null: OwnedFD
-            do throws(SystemError) { null = try OwnedFD.open("/dev/null", O_RDONLY) } catch {
-                throw SandboxError.start(error)
-            }
-            process = try Sandbox.spawn(
-                plan, streams: .init(input: null.raw, output: pipe.writer, error: pipe.writer))
-        }
+        process = try Sandbox.spawn(plan, streams: .init(input: -1, output: pipe.writer, error: pipe.writer))
         pipe.closeWriter()
         return try await process.wait(on: pool, output: pipe.reader) { output(.output, Array($0)) }
     }
@@ -152,7 +145,7 @@ public final class Container: Sendable {
         self.pool = pool
     }
 
-    /// Waits for the end. With `output` (the read end of a pipe or the terminal's master, set non-blocking), what comes
+    /// Waits for the end. With `output` (the read end of a pipe or the terminal's master), what comes
     /// from there is handed on meanwhile. Cancelling the task kills the container.
     public func wait(
         output: CInt? = nil, onOutput: @escaping @Sendable (UnsafeRawBufferPointer) -> Void = { _ in }

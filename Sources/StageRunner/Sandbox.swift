@@ -118,34 +118,33 @@ public final class SandboxProcess: Sendable {
         return result
     }
 
-    /// Reads what is there without waiting for more. At the stream's end the entry is taken out of the poll set.
+    /// Reads what is there without waiting for more, whether or not the descriptor would block. At the stream's end the
+    /// entry is taken out of the poll set.
     private func drain(
         _ entry: inout pollfd, _ buffer: UnsafeMutableRawBufferPointer, _ onOutput: (UnsafeRawBufferPointer) -> Void
     ) {
-        while true {
+        while poll(&entry, 1, 0) > 0 {
             let count = read(entry.fd, buffer.baseAddress, buffer.count)
             if count > 0 {
                 onOutput(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
-                continue
+            } else if count == 0 || (errno != EAGAIN && errno != EINTR) {
+                // A terminal whose last user is gone says EIO.
+                entry.fd = -1
+                return
             }
-            if count < 0 && errno == EINTR { continue }
-            // A terminal whose last user is gone says EIO.
-            if count == 0 || errno != EAGAIN { entry.fd = -1 }
-            return
         }
     }
 }
 
 /// The pipe that carries a command's output, both streams in the order they were written.
 public struct OutputPipe: ~Copyable, Sendable {
-    /// For `SandboxProcess.wait`; reads from it do not block.
+    /// For `SandboxProcess.wait`.
     public let reader: CInt
     /// What the command writes to; -1 once it is closed here.
     public private(set) var writer: CInt
 
     public init() throws(SystemError) {
         (reader, writer) = try OwnedFD.pipe()
-        _ = fcntl(reader, F_SETFL, O_NONBLOCK)
         // A large pipe spares a chatty command and its reader most of their switches; a refusal does no harm.
         _ = fcntl(writer, 1031 /* F_SETPIPE_SZ */, 1 << 20)
     }
@@ -164,7 +163,8 @@ public struct OutputPipe: ~Copyable, Sendable {
 
 /// Starts plans.
 public enum Sandbox {
-    /// The descriptors that the command gets as its streams; the caller keeps its own.
+    /// The descriptors that the command gets as its streams; the caller keeps its own. A negative one stands for
+    /// `/dev/null`, as it fits a command with a terminal of its own.
     public struct Streams: Sendable {
         public var input: CInt
         public var output: CInt
@@ -184,7 +184,10 @@ public enum Sandbox {
         request.actions = lowered.actions.baseAddress
         request.count = UInt32(lowered.actions.count)
         request.namespaces = lowered.namespaces
-        request.stdio = (streams.input, streams.output, streams.error)
+        let null: OwnedFD
+        do throws(SystemError) { null = try OwnedFD.open("/dev/null", O_RDWR) } catch { throw .start(error) }
+        func present(_ fd: CInt) -> CInt { fd < 0 ? null.raw : fd }
+        request.stdio = (present(streams.input), present(streams.output), present(streams.error))
         var child = csandbox_child()
         var stage: UnsafePointer<CChar>?
         if csandbox_spawn(&request, &child, &stage) != 0 {

@@ -103,7 +103,9 @@ public struct OverlayRoot: Sendable, Hashable {
     var options: [(key: String, value: String)] {
         var options = lowers.map { (key: "lowerdir+", value: $0) }
         options += [("upperdir", upper), ("workdir", work)]
-        options += [("index", "off"), ("metacopy", "off"), ("redirect_dir", "nofollow"), ("xino", "off")]
+        options += [
+            ("index", "off"), ("metacopy", "off"), ("redirect_dir", "nofollow"), ("xino", "off"), ("uuid", "null"),
+        ]
         options.append(("volatile", ""))
         if userAttributes { options.append(("userxattr", "")) }
         return options

@@ -24,6 +24,7 @@ final class SharedWork<Found: Sendable>: Sendable {
     func run(
         workers: Int, _ job: @escaping @Sendable (Int) throws(StoreError) -> Void
     ) async throws(StoreError) {
+        if count == 0 { return }
         let failure: StoreError? = await withTaskGroup(of: StoreError?.self) { group in
             // A task costs more than a handful of small files.
             for _ in 0..<max(1, min(workers, count / 16 + 1)) { group.addTask { self.work(job) } }

@@ -29,6 +29,7 @@ import Testing
                   metacopy=off
                   redirect_dir=nofollow
                   xino=off
+                  uuid=null
                   volatile
                 mount proc at /proc nosuid nodev noexec no-symlinks
                 mount sysfs at /sys ro nosuid nodev noexec no-symlinks
