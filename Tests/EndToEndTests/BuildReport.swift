@@ -6,6 +6,7 @@ import Testing
 /// The steps of one build and what became of each.
 struct BuildReport {
     struct Step {
+        var number: Int
         var stage: String
         var title: String
         var state: String
@@ -34,7 +35,9 @@ struct BuildReport {
                 for step in fields["steps"] as? [[String: Any]] ?? [] {
                     numbers[step["id"] as? Int ?? -1] = steps.count
                     steps.append(
-                        Step(stage: step["stage"] as? String ?? "", title: step["title"] as? String ?? "", state: "?"))
+                        Step(
+                            number: step["number"] as? Int ?? 0, stage: step["stage"] as? String ?? "",
+                            title: step["title"] as? String ?? "", state: "?"))
                 }
             case "stepFinished":
                 guard let index = numbers[fields["step"] as? Int ?? -1] else {
@@ -46,6 +49,8 @@ struct BuildReport {
             default: break
             }
         }
+        // Number 0 is no instruction of its own, such as the look at the context, which every build takes.
+        steps.removeAll { $0.number == 0 }
     }
 
     /// The titles of the steps that are in this state, in the order of the plan.

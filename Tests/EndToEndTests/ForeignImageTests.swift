@@ -56,7 +56,7 @@ extension EndToEnd {
             }
         }
 
-        @Test func aPulledImageIsABaseAndKeepsItsLayerDigests() async throws {
+        @Test func aPulledImageIsABaseAndItsLayersComeOutByteForByte() async throws {
             try await withForeignImage("oci-archive") { archive in
                 try await Registry.with { registry in
                     try await registry.push("oci-archive:\(archive)", as: "team/foreign:1")
@@ -68,7 +68,10 @@ extension EndToEnd {
                     let same = try scratchDirectory("same", ["Dockerfile": "FROM \(name)\nLABEL a=b\n"])
                     try expectSuccess(
                         try await Lab.stagerun("build", "-o", "type=oci,dest=\(out),tar=false", same))
-                    #expect(try await layers("oci:\(out)") == layers("oci-archive:\(archive)"))
+                    let given = try await layers("oci-archive:\(archive)")
+                    let passedOn = try await layers("oci:\(out)")
+                    #expect(!given.isEmpty)
+                    #expect(passedOn == given)
                 }
             }
         }
@@ -83,11 +86,10 @@ extension EndToEnd {
             }
         }
 
+        /// The SHA-256 of each layer's uncompressed archive.
         private func layers(_ reference: String) async throws -> [String] {
-            let outcome = try await command("skopeo", "inspect", reference)
-            try expectSuccess(outcome)
-            let whole = try JSONSerialization.jsonObject(with: Data(outcome.output.utf8)) as? [String: Any]
-            return try #require(whole?["Layers"] as? [String])
+            let rootfs = try await imageConfig(reference)["rootfs"] as? [String: Any]
+            return try #require(rootfs?["diff_ids"] as? [String])
         }
     }
 }
