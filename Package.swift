@@ -88,7 +88,8 @@ let package = Package(
 
         .executableTarget(
             name: "SandboxProbe",
-            dependencies: ["StageRunner", "StageEngine", "StageGraph", "StageStore", "StageHash", "StageSystem"], path: "Tests/SandboxProbe", swiftSettings: strict),
+            dependencies: ["StageRunner", "StageEngine", "StageGraph", "StageStore", "StageHash", "StageSystem"],
+            path: "Tests/SandboxProbe", swiftSettings: strict),
         .testTarget(
             name: "StageRunnerTests",
             dependencies: ["StageRunner", "StageEngine", "StageStore", "StageHash", "StageSystem", "SandboxProbe"],
@@ -100,7 +101,8 @@ let package = Package(
 
         .testTarget(
             name: "StageEngineTests",
-            dependencies: ["StageEngine", "StageGraph", "StageStore", "StageHash", "StageSystem"], swiftSettings: strict),
+            dependencies: ["StageEngine", "StageGraph", "StageStore", "StageHash", "StageSystem"], swiftSettings: strict
+        ),
         .testTarget(
             name: "StageRegistryTests",
             dependencies: [

@@ -39,8 +39,9 @@ struct Stagerun: ParsableCommand {
     /// The subcommand; what is no subcommand (help, the version, a mistake) is answered here, and ends the process.
     private static func parsed(_ arguments: [String]) -> any StageCommand {
         do {
+            let arguments = normalized(arguments)
             try checkName(arguments)
-            var command = try Stagerun.parseAsRoot(normalized(arguments))
+            var command = try Stagerun.parseAsRoot(arguments)
             if let command = command as? any StageCommand { return command }
             // Help and the bare name: ArgumentParser's own commands, which throw what is to be shown.
             try command.run()
