@@ -112,6 +112,8 @@ let package = Package(
                 .product(name: "NIOSSL", package: "swift-nio-ssl"),
             ],
             swiftSettings: strict),
+        .testTarget(
+            name: "StageStoreTests", dependencies: ["StageStore", "StageHash"], swiftSettings: strict),
         .testTarget(name: "EndToEndTests", swiftSettings: strict),
         .testTarget(name: "StageContextTests", dependencies: ["StageContext"], swiftSettings: strict),
         .testTarget(name: "StageDockerfileTests", dependencies: ["StageDockerfile"], swiftSettings: strict),

@@ -358,7 +358,13 @@ public final class Store: DirectorySink, ContentSink, TableStore {
             state.withLock { state in
                 state.inFlight = Batch()
                 state.large.removeAll { writer in packEnds.contains { $0.id == writer.id } }
-                if let writer = state.writer, writer.end >= PackWriter.fullSize { state.writer = nil }
+                // A full pack is left only when all of it is committed: what came meanwhile is in the next batch, and perhaps
+                // still in the writer's buffer.
+                if let writer = state.writer, writer.end >= PackWriter.fullSize,
+                    packEnds.contains(where: { $0.id == writer.id && $0.end == writer.end })
+                {
+                    state.writer = nil
+                }
             }
         }
     }
