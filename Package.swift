@@ -116,7 +116,8 @@ let package = Package(
             name: "StageStoreTests", dependencies: ["StageStore", "StageHash"], swiftSettings: strict),
         .testTarget(name: "EndToEndTests", swiftSettings: strict),
         .testTarget(name: "StageContextTests", dependencies: ["StageContext"], swiftSettings: strict),
-        .testTarget(name: "StageDockerfileTests", dependencies: ["StageDockerfile"], swiftSettings: strict),
+        .testTarget(
+            name: "StageDockerfileTests", dependencies: ["StageDockerfile", "StageGraph"], swiftSettings: strict),
         .testTarget(name: "ArchitectureTests", swiftSettings: strict),
         .testTarget(name: "StageHashTests", dependencies: ["StageHash"], swiftSettings: strict),
     ]

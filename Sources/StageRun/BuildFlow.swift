@@ -125,7 +125,7 @@ struct BuildFlow: Sendable {
                 for warning in warnings { observe(.warning(message: warning.description, source: warning.range)) }
                 return (graph, images)
             case .needs(let requests):
-                for (key, image) in try await resolve(requests, source) {
+                for (key, image) in try await resolve(requests, dockerfile, source) {
                     images[key] = image
                     bases[key] = BaseImage(
                         settings: try root.configuration(of: image).config ?? ImageSettings(), platform: image.platform)
@@ -135,7 +135,7 @@ struct BuildFlow: Sendable {
     }
 
     private func resolve(
-        _ requests: [ImageRequest], _ source: (path: String, bytes: [UInt8])
+        _ requests: [ImageRequest], _ dockerfile: Dockerfile, _ source: (path: String, bytes: [UInt8])
     ) async throws(StageRunError) -> [(String, StoredImage)] {
         var found: [(String, StoredImage)] = []
         for request in requests {
@@ -148,7 +148,10 @@ struct BuildFlow: Sendable {
                 }
             } catch {
                 if case .cancelled = error { throw error }
-                let located = DockerfileError("base image \(request.name): \(error.description)", at: request.range)
+                let meant = Spelling.closest(request.name, among: dockerfile.stages.compactMap(\.name))
+                let located = DockerfileError(
+                    "image \(request.name): \(error.description)", at: request.range,
+                    hint: meant.map { "did you mean the stage `\($0)`?" })
                 throw .dockerfile(located, rendered: located.rendered(source: source.bytes))
             }
         }

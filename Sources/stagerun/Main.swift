@@ -2,6 +2,7 @@
 
 import ArgumentParser
 import Glibc
+import StageGraph
 import StageRun
 
 /// What `--version` prints.
@@ -59,7 +60,7 @@ struct Stagerun: ParsableCommand {
         guard let name = arguments.first, !name.hasPrefix("-"), name != "help" else { return }
         let names = Stagerun.configuration.subcommands.compactMap { $0.configuration.commandName }
         if names.contains(name) { return }
-        let nearest = nearestName(name, among: names).map { "did you mean `stagerun \($0)`?" }
+        let nearest = Spelling.closest(name, among: names).map { "did you mean `stagerun \($0)`?" }
         throw UsageError("there is no command \(singleLine(name)); \(nearest ?? "see `stagerun --help`")")
     }
 

@@ -6,6 +6,11 @@ import StageStore
 import Synchronization
 import Testing
 
+/// Raised once, by one task for another.
+private final class Flag: Sendable {
+    let raised = Atomic(false)
+}
+
 @Suite struct PackTurnoverTests {
     /// Writers and a committer at once, past the size at which a pack is full; a fresh look at the store finds all.
     @Test func nothingIsLostWhenAPackGetsFullDuringACommit() async throws {
@@ -14,17 +19,17 @@ import Testing
         let digests: [Digest]
         do {
             let store = try Store(path: path)
-            let done = Atomic(false)
+            let done = Flag()
             digests = try await withThrowingTaskGroup(of: [Digest].self) { group in
                 group.addTask {
-                    while !done.load(ordering: .acquiring) {
+                    while !done.raised.load(ordering: .acquiring) {
                         try store.commit()
                         await Task.yield()
                     }
                     return []
                 }
                 group.addTask {
-                    defer { done.store(true, ordering: .releasing) }
+                    defer { done.raised.store(true, ordering: .releasing) }
                     var generator = SystemRandomNumberGenerator()
                     return try (0..<160).map { _ in
                         let words = (0..<(1 << 17)).map { _ in generator.next() as UInt64 }
