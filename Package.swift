@@ -112,6 +112,9 @@ let package = Package(
                 .product(name: "NIOSSL", package: "swift-nio-ssl"),
             ],
             swiftSettings: strict),
+        .executableTarget(
+            name: "embed-example", dependencies: ["StageRun", "StageEngine"], path: "Examples/embed",
+            swiftSettings: strict),
         .testTarget(
             name: "StageStoreTests", dependencies: ["StageStore", "StageHash"], swiftSettings: strict),
         .testTarget(name: "EndToEndTests", swiftSettings: strict),
