@@ -13,6 +13,8 @@ public enum StoreError: Error, Hashable, Sendable, CustomStringConvertible {
     case corrupt(String)
     /// A content or directory that should be here is not.
     case missing(Digest)
+    /// A directory with a name that no filesystem takes: empty, `.`, `..`, over 255 bytes, or with `/` or NUL in it.
+    case invalidName(FileName)
     /// The store at `path` has a format that this version does not know.
     case unknownFormat(path: String, found: String)
 
@@ -28,6 +30,8 @@ public enum StoreError: Error, Hashable, Sendable, CustomStringConvertible {
             "the store is damaged: \(what)"
         case .missing(let digest):
             "the store lacks \(digest), which something in it names"
+        case .invalidName(let name):
+            "a file cannot have the name \"\(name)\" (\(name.bytes.count) bytes; 1 to 255 without / and NUL, not . or ..)"
         case .unknownFormat(let path, let found):
             "\(path) is a store of format \(found), which this version does not know: use a newer stagerun, or another --root"
         }
