@@ -35,6 +35,8 @@ let package = Package(
         .systemLibrary(name: "CLZ4", pkgConfig: "liblz4", providers: [.apt(["liblz4-dev"])]),
         .systemLibrary(name: "CLMDB", pkgConfig: "lmdb", providers: [.apt(["liblmdb-dev"])]),
         .systemLibrary(name: "CISAL", pkgConfig: "libisal", providers: [.apt(["libisal-dev"])]),
+        .systemLibrary(name: "CLZMA", pkgConfig: "liblzma", providers: [.apt(["liblzma-dev"])]),
+        .systemLibrary(name: "CBZip2", providers: [.apt(["libbz2-dev"])]),
         .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
 
         .target(name: "StageSystem", dependencies: ["CLinux"], swiftSettings: strict),
@@ -56,7 +58,7 @@ let package = Package(
             swiftSettings: strict),
         .target(
             name: "StageImage",
-            dependencies: ["StageGraph", "StageStore", "StageHash", "StageSystem", "CISAL", "CZstd"],
+            dependencies: ["StageGraph", "StageStore", "StageHash", "StageSystem", "CISAL", "CZstd", "CLZMA", "CBZip2"],
             swiftSettings: strict),
         .target(
             name: "StageRegistry",
