@@ -110,6 +110,13 @@ let package = Package(
                 .product(name: "NIOSSL", package: "swift-nio-ssl"),
             ],
             swiftSettings: strict),
+        .executableTarget(
+            name: "StoreProbe", dependencies: ["StageStore", "StageHash", "StageSystem"], path: "Tests/StoreProbe",
+            swiftSettings: strict),
+        .testTarget(
+            name: "StageStoreTests", dependencies: ["StageStore", "StageHash", "StageSystem", "StoreProbe"],
+            swiftSettings: strict),
+        .testTarget(name: "StageSystemTests", dependencies: ["StageSystem", "StoreProbe"], swiftSettings: strict),
         .testTarget(name: "EndToEndTests", swiftSettings: strict),
         .testTarget(name: "StageContextTests", dependencies: ["StageContext"], swiftSettings: strict),
         .testTarget(name: "StageDockerfileTests", dependencies: ["StageDockerfile"], swiftSettings: strict),
