@@ -119,6 +119,12 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(
             name: "StageStoreTests", dependencies: ["StageStore", "StageHash"], swiftSettings: strict),
+            name: "StoreProbe", dependencies: ["StageStore", "StageHash", "StageSystem"], path: "Tests/StoreProbe",
+            swiftSettings: strict),
+        .testTarget(
+            name: "StageStoreTests", dependencies: ["StageStore", "StageHash", "StageSystem", "StoreProbe"],
+            swiftSettings: strict),
+        .testTarget(name: "StageSystemTests", dependencies: ["StageSystem", "StoreProbe"], swiftSettings: strict),
         .testTarget(name: "EndToEndTests", swiftSettings: strict),
         .testTarget(name: "StageContextTests", dependencies: ["StageContext"], swiftSettings: strict),
         .testTarget(
