@@ -19,8 +19,11 @@ final class AtomicFile {
         let slash = destination.lastIndex(of: "/").map { destination.index(after: $0) } ?? destination.startIndex
         let temporary = destination[..<slash] + ".stagerun-" + suffix
         self.temporary = String(temporary)
-        fd = try calling { () throws(SystemError) in
-            try OwnedFD.open(String(temporary), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode: 0o666).take()
+        do throws(SystemError) {
+            fd = try OwnedFD.open(String(temporary), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode: 0o666).take()
+        } catch {
+            // The person knows the file's own name.
+            throw .system(SystemError("create", destination, errno: error.errno))
         }
     }
 
