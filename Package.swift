@@ -35,6 +35,8 @@ let package = Package(
         .systemLibrary(name: "CLZ4", pkgConfig: "liblz4", providers: [.apt(["liblz4-dev"])]),
         .systemLibrary(name: "CLMDB", pkgConfig: "lmdb", providers: [.apt(["liblmdb-dev"])]),
         .systemLibrary(name: "CISAL", pkgConfig: "libisal", providers: [.apt(["libisal-dev"])]),
+        .systemLibrary(name: "CLZMA", pkgConfig: "liblzma", providers: [.apt(["liblzma-dev"])]),
+        .systemLibrary(name: "CBZip2", providers: [.apt(["libbz2-dev"])]),
         .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
 
         .target(name: "StageSystem", dependencies: ["CLinux"], swiftSettings: strict),
@@ -56,7 +58,7 @@ let package = Package(
             swiftSettings: strict),
         .target(
             name: "StageImage",
-            dependencies: ["StageGraph", "StageStore", "StageHash", "StageSystem", "CISAL", "CZstd"],
+            dependencies: ["StageGraph", "StageStore", "StageHash", "StageSystem", "CISAL", "CZstd", "CLZMA", "CBZip2"],
             swiftSettings: strict),
         .target(
             name: "StageRegistry",
@@ -88,7 +90,8 @@ let package = Package(
 
         .executableTarget(
             name: "SandboxProbe",
-            dependencies: ["StageRunner", "StageEngine", "StageGraph", "StageStore", "StageHash", "StageSystem"], path: "Tests/SandboxProbe", swiftSettings: strict),
+            dependencies: ["StageRunner", "StageEngine", "StageGraph", "StageStore", "StageHash", "StageSystem"],
+            path: "Tests/SandboxProbe", swiftSettings: strict),
         .testTarget(
             name: "StageRunnerTests",
             dependencies: ["StageRunner", "StageEngine", "StageStore", "StageHash", "StageSystem", "SandboxProbe"],
@@ -100,7 +103,8 @@ let package = Package(
 
         .testTarget(
             name: "StageEngineTests",
-            dependencies: ["StageEngine", "StageGraph", "StageStore", "StageHash", "StageSystem"], swiftSettings: strict),
+            dependencies: ["StageEngine", "StageGraph", "StageStore", "StageHash", "StageSystem"], swiftSettings: strict
+        ),
         .testTarget(
             name: "StageRegistryTests",
             dependencies: [
@@ -111,6 +115,10 @@ let package = Package(
             ],
             swiftSettings: strict),
         .executableTarget(
+            name: "embed-example", dependencies: ["StageRun", "StageEngine"], path: "Examples/embed",
+            swiftSettings: strict),
+        .testTarget(
+            name: "StageStoreTests", dependencies: ["StageStore", "StageHash"], swiftSettings: strict),
             name: "StoreProbe", dependencies: ["StageStore", "StageHash", "StageSystem"], path: "Tests/StoreProbe",
             swiftSettings: strict),
         .testTarget(
@@ -119,7 +127,8 @@ let package = Package(
         .testTarget(name: "StageSystemTests", dependencies: ["StageSystem", "StoreProbe"], swiftSettings: strict),
         .testTarget(name: "EndToEndTests", swiftSettings: strict),
         .testTarget(name: "StageContextTests", dependencies: ["StageContext"], swiftSettings: strict),
-        .testTarget(name: "StageDockerfileTests", dependencies: ["StageDockerfile"], swiftSettings: strict),
+        .testTarget(
+            name: "StageDockerfileTests", dependencies: ["StageDockerfile", "StageGraph"], swiftSettings: strict),
         .testTarget(name: "ArchitectureTests", swiftSettings: strict),
         .testTarget(name: "StageHashTests", dependencies: ["StageHash"], swiftSettings: strict),
     ]

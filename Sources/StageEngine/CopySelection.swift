@@ -118,7 +118,7 @@ struct CopySelection: Sendable {
                 var advice: String?
                 if case .directory(let ref)? = try store.entry(at: store.resolve(known, in: tree) ?? known, in: tree) {
                     let names = try store.directory(ref.object).items.map(\.name.description)
-                    if let near = nearest(name.description, in: names) {
+                    if let near = Spelling.closest(name.description, among: names) {
                         advice = "did you mean `\(TreePath(known.components + [FileName(near)]).relative)`?"
                     } else if names.isEmpty && known.isRoot {
                         advice =
@@ -136,26 +136,4 @@ struct CopySelection: Sendable {
 extension TreePath {
     /// As text, without a leading slash.
     var relative: String { String(decoding: relativeBytes, as: UTF8.self) }
-}
-
-/// The candidate nearest to `word` by edit distance, when it is near enough to be meant.
-public func nearest(_ word: String, in candidates: [String]) -> String? {
-    let limit = max(1, word.count / 3)
-    let scored = candidates.map { ($0, editDistance(Array(word.lowercased()), Array($0.lowercased()))) }
-    return scored.filter { $0.1 <= limit }.min { $0.1 < $1.1 }?.0
-}
-
-private func editDistance(_ a: [Character], _ b: [Character]) -> Int {
-    if a.isEmpty || b.isEmpty { return max(a.count, b.count) }
-    var row = Array(0...b.count)
-    for (i, x) in a.enumerated() {
-        var diagonal = row[0]
-        row[0] = i + 1
-        for (j, y) in b.enumerated() {
-            let above = row[j + 1]
-            row[j + 1] = min(above + 1, row[j] + 1, diagonal + (x == y ? 0 : 1))
-            diagonal = above
-        }
-    }
-    return row[b.count]
 }

@@ -167,7 +167,7 @@ private func numbers(
         return try accounts.resolve(owner)
     } catch {
         let names = error.kind == "user" ? accounts.users.map(\.name) : accounts.groups.map(\.name)
-        let near = nearest(error.name, in: names).map { "did you mean `\($0)`?" }
+        let near = Spelling.hint(error.name, among: names)
         let file = error.kind == "user" ? "/etc/passwd" : "/etc/group"
         throw .refused(
             CopyError(

@@ -1,16 +1,11 @@
 // Answering a challenge: a token from the service that the registry names, or Basic; kept until it runs out.
 
 import AsyncHTTPClient
+import FoundationEssentials
 import NIOCore
 import NIOHTTP1
 import StageGraph
 import Synchronization
-
-#if canImport(FoundationEssentials)
-    import FoundationEssentials
-#else
-    import Foundation
-#endif
 
 /// What a grant is good for.
 struct GrantScope: Hashable, Sendable {

@@ -1,12 +1,7 @@
 // Where a registry's name leads: which host serves it, and whether plain HTTP is allowed there.
 
+import FoundationEssentials
 import StageGraph
-
-#if canImport(FoundationEssentials)
-    import FoundationEssentials
-#else
-    import Foundation
-#endif
 
 /// Scheme, host and port: what a request's credentials belong to.
 struct Origin: Hashable, Sendable {

@@ -1,6 +1,7 @@
 // A call that failed, with what the retry rules need to know; and what the network stack's errors mean.
 
 import AsyncHTTPClient
+import Glibc
 import NIOCore
 import NIOHTTP1
 import NIOPosix
@@ -72,11 +73,3 @@ extension Failure {
         }
     }
 }
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#elseif canImport(Darwin)
-    import Darwin
-#endif

@@ -1,13 +1,8 @@
 // Manifests and indexes as JSON from outside: decoded, held against their media type, nothing in them believed.
 
+import FoundationEssentials
 import StageGraph
 import StageHash
-
-#if canImport(FoundationEssentials)
-    import FoundationEssentials
-#else
-    import Foundation
-#endif
 
 /// A manifest or index that was read and follows the rules of its type.
 enum ManifestDocument: Sendable {

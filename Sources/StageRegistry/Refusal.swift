@@ -1,14 +1,9 @@
 // What a status other than success means, with the words of the registry where it has any.
 
 import AsyncHTTPClient
+import FoundationEssentials
 import NIOCore
 import StageGraph
-
-#if canImport(FoundationEssentials)
-    import FoundationEssentials
-#else
-    import Foundation
-#endif
 
 extension Transport {
     /// `opened`, when it is a success.

@@ -1,18 +1,13 @@
 // One request to a registry, all the way: scheme, authorization, redirects, and what a refusal means.
 
 import AsyncHTTPClient
+import FoundationEssentials
 import NIOCore
 import NIOHTTP1
 import NIOSSL
 import StageGraph
 import StageHash
 import Synchronization
-
-#if canImport(FoundationEssentials)
-    import FoundationEssentials
-#else
-    import Foundation
-#endif
 
 /// What is asked of a registry. Only GET so far: every call can be repeated.
 struct Call: Sendable {

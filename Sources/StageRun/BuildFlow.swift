@@ -18,7 +18,8 @@ extension StageRoot {
     public func build(
         _ request: BuildRequest, observe: @escaping @Sendable (BuildEvent) -> Void
     ) async throws(StageRunError) -> BuildReport {
-        let flow = BuildFlow(root: self, request: request, observe: observe)
+        let serial = SerialObserver(observe)
+        let flow = BuildFlow(root: self, request: request, observe: { serial.tell($0) })
         do throws(StageRunError) {
             let report = try await flow.run()
             try await commit()
@@ -125,7 +126,7 @@ struct BuildFlow: Sendable {
                 for warning in warnings { observe(.warning(message: warning.description, source: warning.range)) }
                 return (graph, images)
             case .needs(let requests):
-                for (key, image) in try await resolve(requests, source) {
+                for (key, image) in try await resolve(requests, dockerfile, source) {
                     images[key] = image
                     bases[key] = BaseImage(
                         settings: try root.configuration(of: image).config ?? ImageSettings(), platform: image.platform)
@@ -134,25 +135,43 @@ struct BuildFlow: Sendable {
         }
     }
 
+    /// The images that a round of lowering asks for, all at once.
     private func resolve(
-        _ requests: [ImageRequest], _ source: (path: String, bytes: [UInt8])
+        _ requests: [ImageRequest], _ dockerfile: Dockerfile, _ source: (path: String, bytes: [UInt8])
     ) async throws(StageRunError) -> [(String, StoredImage)] {
-        var found: [(String, StoredImage)] = []
-        for request in requests {
-            do throws(StageRunError) {
-                if let image = try root.find(request.name), image.platform.matches(request.platform) {
-                    found.append((request.key, image))
-                } else {
-                    found.append(
-                        (request.key, try await root.fetch(request.name, platform: request.platform, observe: observe)))
+        let results = await withTaskGroup(of: (ImageRequest, Result<StoredImage, StageRunError>).self) { group in
+            for request in requests {
+                group.addTask {
+                    do throws(StageRunError) { return (request, .success(try await self.resolve(request))) } catch {
+                        return (request, .failure(error))
+                    }
                 }
-            } catch {
+            }
+            var results: [(ImageRequest, Result<StoredImage, StageRunError>)] = []
+            for await result in group {
+                results.append(result)
+                if case .failure = result.1 { group.cancelAll() }
+            }
+            return results
+        }
+        var found: [(String, StoredImage)] = []
+        // The first failure is what went wrong; those it cancelled say no more than that.
+        for (request, result) in results {
+            do throws(StageRunError) { found.append((request.key, try result.get())) } catch {
                 if case .cancelled = error { throw error }
-                let located = DockerfileError("base image \(request.name): \(error.description)", at: request.range)
+                let meant = Spelling.closest(request.name, among: dockerfile.stages.compactMap(\.name))
+                let located = DockerfileError(
+                    "image \(request.name): \(error.description)", at: request.range,
+                    hint: meant.map { "did you mean the stage `\($0)`?" })
                 throw .dockerfile(located, rendered: located.rendered(source: source.bytes))
             }
         }
         return found
+    }
+
+    private func resolve(_ request: ImageRequest) async throws(StageRunError) -> StoredImage {
+        if let image = try root.find(request.name), image.platform.matches(request.platform) { return image }
+        return try await root.fetch(request.name, platform: request.platform, observe: observe)
     }
 
     private func announce(_ graph: BuildGraph) {
@@ -217,6 +236,16 @@ struct BuildFlow: Sendable {
         defer { free(resolved) }
         return String(cString: resolved)
     }
+}
+
+/// Lets one event through at a time: steps, scans and fetches tell at once.
+private final class SerialObserver: Sendable {
+    private let lock = Mutex(())
+    private let observe: @Sendable (BuildEvent) -> Void
+
+    init(_ observe: @escaping @Sendable (BuildEvent) -> Void) { self.observe = observe }
+
+    func tell(_ event: BuildEvent) { lock.withLock { _ in observe(event) } }
 }
 
 /// The time of day.

@@ -74,7 +74,8 @@ extension StageRoot {
         // A name that is not even well-formed deserves to hear why.
         do throws(ImageReferenceError) { _ = try ImageReference(name) } catch { throw .failed(error.description) }
         let names = try tags().map(\.name.familiar)
-        throw .noSuchImage(name, didYouMean: nearest(name, in: names) ?? nearest(name + ":latest", in: names))
+        throw .noSuchImage(
+            name, didYouMean: Spelling.closest(name, among: names) ?? Spelling.closest(name + ":latest", among: names))
     }
 
     func configuration(of image: StoredImage) throws(StageRunError) -> ImageConfiguration {

@@ -2,6 +2,7 @@
 
 import ArgumentParser
 import Glibc
+import StageGraph
 import StageRun
 
 /// What `--version` prints.
@@ -39,8 +40,9 @@ struct Stagerun: ParsableCommand {
     /// The subcommand; what is no subcommand (help, the version, a mistake) is answered here, and ends the process.
     private static func parsed(_ arguments: [String]) -> any StageCommand {
         do {
+            let arguments = normalized(arguments)
             try checkName(arguments)
-            var command = try Stagerun.parseAsRoot(normalized(arguments))
+            var command = try Stagerun.parseAsRoot(arguments)
             if let command = command as? any StageCommand { return command }
             // Help and the bare name: ArgumentParser's own commands, which throw what is to be shown.
             try command.run()
@@ -58,7 +60,7 @@ struct Stagerun: ParsableCommand {
         guard let name = arguments.first, !name.hasPrefix("-"), name != "help" else { return }
         let names = Stagerun.configuration.subcommands.compactMap { $0.configuration.commandName }
         if names.contains(name) { return }
-        let nearest = nearestName(name, among: names).map { "did you mean `stagerun \($0)`?" }
+        let nearest = Spelling.closest(name, among: names).map { "did you mean `stagerun \($0)`?" }
         throw UsageError("there is no command \(singleLine(name)); \(nearest ?? "see `stagerun --help`")")
     }
 

@@ -69,7 +69,8 @@ func imageConfig(_ reference: String) async throws -> [String: Any] {
 /// One line for each path of a root filesystem: kind, mode, owner, size, contents, link target, extended attributes, and
 /// no times.
 ///
-/// Go's build cache notes the time of day inside some of its files; that is left out of their digests.
+/// Go's build cache notes the time of day in its index entries and names one of them after the times of the sources: of
+/// those only what they lead to is compared.
 func listing(of root: String) async throws -> [String] {
     let script = """
         set -e
@@ -78,12 +79,10 @@ func listing(of root: String) async throws -> [String] {
         find . -type d -printf '%P|d|%m|%U:%G\\n'
         find . -type l -printf '%P|l|%U:%G|%l\\n'
         find . ! -type d ! -type l ! -type f -printf '%P|%y|%m|%U:%G\\n'
-        find . -type f -printf '%P|f|%m|%U:%G|%s|%n links\\n'
+        find . -type f ! -path './root/.cache/go-build/*-a' -printf '%P|f|%m|%U:%G|%s|%n links\\n'
         find . -type f ! -path './root/.cache/go-build/*-a' ! -path './root/.cache/go-build/trim.txt' -print0 \
             | xargs -0 -r sha256sum
-        find . -type f -path './root/.cache/go-build/*-a' | while read -r file; do
-            printf '%s  %s\\n' "$(head -c -21 "$file" | sha256sum | cut -c 1-64)" "$file"
-        done
+        find . -type f -path './root/.cache/go-build/*-a' -print0 | xargs -0 -r cat | awk '{ print "go-build|" $3 "|" $4 }'
         getfattr --recursive --no-dereference --dump --match=- --encoding=hex . 2>/dev/null | awk '
             /^# file: / { file = substr($0, 9); next }
             /./ { print file "|xattr|" $0 }'

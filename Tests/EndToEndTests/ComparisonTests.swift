@@ -38,7 +38,11 @@ extension EndToEnd {
             try await buildah.build("-f", file, "-t", "localhost/theirs", context)
 
             let ours = try await buildah.withRoot(of: "localhost/ours") { try await listing(of: $0) }
-            let theirs = try await buildah.withRoot(of: "localhost/theirs") { try await listing(of: $0) }
+            var theirs = try await buildah.withRoot(of: "localhost/theirs") { try await listing(of: $0) }
+            if !ours.contains(where: { $0.hasPrefix("etc/hosts|") }) {
+                // In a base without /etc/hosts buildah's chroot isolation leaves the empty file that it mounted its own on.
+                theirs.removeAll { $0 == "etc/hosts|f|755|0:0|0|1 links" || $0.hasSuffix("  ./etc/hosts") }
+            }
             #expect(!ours.isEmpty)
             let different = differences(ours, theirs)
             #expect(
@@ -48,9 +52,18 @@ extension EndToEnd {
             let ourConfig = try await buildah.config(of: "localhost/ours")
             let theirConfig = try await buildah.config(of: "localhost/theirs")
             for key in ["architecture", "os"] { #expect(ourConfig[key] as? String == theirConfig[key] as? String) }
-            let ourSettings = try #require(ourConfig["config"] as? NSDictionary)
-            let theirSettings = try #require(theirConfig["config"] as? NSDictionary)
+            let ourSettings = try settings(ourConfig)
+            let theirSettings = try settings(theirConfig)
             #expect(ourSettings == theirSettings, "\(example.file) of \(example.context)")
+        }
+
+        /// What a runtime reads. An image from scratch has the working directory `/` and CMD sets `ArgsEscaped`, which only
+        /// Windows reads, by BuildKit's rules; buildah leaves both out, and both forms mean the same.
+        private func settings(_ configuration: [String: Any]) throws -> NSDictionary {
+            var settings = try #require(configuration["config"] as? [String: Any])
+            settings["ArgsEscaped"] = nil
+            if settings["WorkingDir"] as? String == "/" { settings["WorkingDir"] = nil }
+            return settings as NSDictionary
         }
 
         /// By way of an archive, as a person would move it.

@@ -108,6 +108,9 @@ import Testing
         (["build", "--", "--no-cache=true"], ["build", "--", "--no-cache=true"]),
         (["run", "-e", "x", "--tty=false", "app", "--tty=false"], ["run", "-e", "x", "app", "--tty=false"]),
         (["build", "--target=true", "."], ["build", "--target=true", "."]),
+        (["--root", "dir", "build", "."], ["build", "--root", "dir", "."]),
+        (["--root=dir", "images"], ["images", "--root=dir"]),
+        (["--root"], ["--root"]),
     ])
     func switchesTakeAValue(arguments: [String], expected: [String]) { #expect(normalized(arguments) == expected) }
 }

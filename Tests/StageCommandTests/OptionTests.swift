@@ -135,13 +135,3 @@ import Testing
         _ = stream
     }
 }
-
-@Suite struct NearestNameTests {
-    @Test func slipsOfTheFinger() {
-        let names = ["build", "images", "inspect", "rmi"]
-        #expect(nearestName("biuld", among: names) == "build")
-        #expect(nearestName("image", among: names) == "images")
-        #expect(nearestName("inspct", among: names) == "inspect")
-        #expect(nearestName("deploy", among: names) == nil)
-    }
-}

@@ -79,6 +79,7 @@ struct IgnoreRulesTests {
         let path = [UInt8](repeating: 0x61, count: 4000)
         let start = ContinuousClock.now
         _ = rules.isIgnored(path + [0x62, 0x2F, 0x63], isDirectory: false)
-        #expect(ContinuousClock.now - start < .seconds(2))
+        // Backtracking would take longer than the universe lasts; any machine does the linear walk in this.
+        #expect(ContinuousClock.now - start < .seconds(60))
     }
 }

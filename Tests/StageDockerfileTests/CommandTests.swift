@@ -1,5 +1,6 @@
 // What each instruction demands of its own arguments and flags.
 
+import StageGraph
 import Testing
 
 @testable import StageDockerfile

@@ -259,11 +259,10 @@ import Testing
         let task = Task { await client.failure(ofBlob: descriptor, from: reference) }
         while registry.requests.isEmpty { try await Task.sleep(for: .milliseconds(2)) }
         try await Task.sleep(for: .milliseconds(100))
-        let start = ContinuousClock.now
         task.cancel()
+        // Had it waited to the end, the error would be the stall or the refusal.
         let error = await task.value
         #expect(error?.problem == .cancelled)
-        #expect(start.duration(to: .now) < .seconds(1))
     }
 
     @Test func downloadsRunInParallel() async throws {

@@ -3,6 +3,7 @@
 import ArgumentParser
 import Glibc
 import StageEngine
+import StageGraph
 import StageRun
 
 struct RunCommand: StageCommand {
@@ -73,7 +74,7 @@ struct RunCommand: StageCommand {
         ]
         let name = String(text.prefix { $0 != "=" })
         return "Unknown option '\(singleLine(name))'"
-            + (nearestName(name, among: known).map { ". Did you mean '\($0)'?" } ?? "")
+            + (Spelling.closest(name, among: known).map { ". Did you mean '\($0)'?" } ?? "")
     }
 
     func execute(_ surroundings: Surroundings) async throws -> Int32 {

@@ -1,5 +1,7 @@
 // `-o`: where a build's result goes, spelled as docker spells it.
 
+import StageGraph
+
 /// One `--output`.
 struct OutputOption: Hashable, Sendable {
     enum Kind: String, Hashable, Sendable, CaseIterable { case oci, docker, tar, local }
@@ -72,7 +74,8 @@ struct OutputOption: Hashable, Sendable {
                 "--output \(text): this version does not push; "
                     + "write type=oci,dest=FILE and copy that with skopeo or crane")
         default:
-            let nearest = nearestName(name, among: Kind.allCases.map(\.rawValue)).map { "; did you mean \($0)?" } ?? ""
+            let nearest =
+                Spelling.closest(name, among: Kind.allCases.map(\.rawValue)).map { "; did you mean \($0)?" } ?? ""
             throw UsageError("--output \(text): there is no type=\(name)\(nearest) It is one of \(kindNames)")
         }
     }
@@ -86,7 +89,7 @@ struct OutputOption: Hashable, Sendable {
             }
             let key = field[..<equals].lowercased()
             guard known.contains(key) else {
-                let nearest = nearestName(key, among: known).map { "; did you mean \($0)=?" } ?? ""
+                let nearest = Spelling.closest(key, among: known).map { "; did you mean \($0)=?" } ?? ""
                 throw UsageError("--output \(text): \(key)= is not known\(nearest)")
             }
             attributes[key] = String(field[field.index(after: equals)...])

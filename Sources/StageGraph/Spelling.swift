@@ -1,13 +1,14 @@
 // "Did you mean": the closest of the names that would have been right.
 
-enum Spelling {
+/// Finds the name that a misspelt one was meant to be.
+public enum Spelling {
     /// A hint that names the candidate closest to `word`, if one is close enough to be what was meant.
-    static func hint(_ word: String, among candidates: some Sequence<String>) -> String? {
+    public static func hint(_ word: String, among candidates: some Sequence<String>) -> String? {
         closest(word, among: candidates).map { "did you mean `\($0)`?" }
     }
 
     /// Case does not count; a third of the letters may differ, at least one.
-    static func closest(_ word: String, among candidates: some Sequence<String>) -> String? {
+    public static func closest(_ word: String, among candidates: some Sequence<String>) -> String? {
         let wanted = Array(word.lowercased().utf8)
         // A word of such length is no misspelt name, and the distance is quadratic in it.
         guard !wanted.isEmpty, wanted.count <= 128 else { return nil }
@@ -25,7 +26,7 @@ enum Spelling {
     }
 
     /// Insertions, deletions, replacements and swaps of neighbours, each counted as one.
-    static func distance(_ a: [UInt8], _ b: [UInt8]) -> Int {
+    public static func distance(_ a: [UInt8], _ b: [UInt8]) -> Int {
         var beforeLast = [Int](repeating: 0, count: b.count + 1)
         var last = Array(0...b.count)
         for i in 1..<(a.count + 1) {
