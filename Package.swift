@@ -58,7 +58,9 @@ let package = Package(
             swiftSettings: strict),
         .target(
             name: "StageImage",
-            dependencies: ["StageGraph", "StageStore", "StageHash", "StageSystem", "CISAL", "CZstd", "CLZMA", "CBZip2"],
+            dependencies: [
+                "StageGraph", "StageStore", "StageHash", "StageSystem", "CISAL", "CZstd", "CLZMA", "CBZip2",
+            ],
             swiftSettings: strict),
         .target(
             name: "StageRegistry",
@@ -117,8 +119,7 @@ let package = Package(
         .executableTarget(
             name: "embed-example", dependencies: ["StageRun", "StageEngine"], path: "Examples/embed",
             swiftSettings: strict),
-        .testTarget(
-            name: "StageStoreTests", dependencies: ["StageStore", "StageHash"], swiftSettings: strict),
+        .executableTarget(
             name: "StoreProbe", dependencies: ["StageStore", "StageHash", "StageSystem"], path: "Tests/StoreProbe",
             swiftSettings: strict),
         .testTarget(
