@@ -121,7 +121,7 @@ extension SplitMix {
         let entries = 4 + 14 + 5 + 5 + 12
         let node = entries + 4 + 4 + 1 + 1
         let structure =
-            Array(0..<4) + Array(14..<18) + Array(18..<22) + Array(23..<27) + Array(entries..<(entries + 8))
+            Array(0..<4) + Array(14..<18) + Array(entries..<(entries + 8))
             + [node - 1] + Array((node + 10)..<(node + 14)) + Array((node + 26)..<(node + 30)) + [node + 31]
         for index in structure {
             for value in UInt8.min...UInt8.max where value != bytes[index] {

@@ -93,7 +93,8 @@ final class Scratch: Sendable {
         try removeTree(scratch.path + "/file")
         try removeTree(scratch.path + "/none/at/all")
         #expect(mkfifo("\(scratch.path)/fifo", 0o600) == 0)
-        try removeTree("fifo", at: OwnedFD.open(scratch.path, O_RDONLY).raw)
+        let directory = try OwnedFD.open(scratch.path, O_RDONLY)
+        try removeTree("fifo" as FileName, at: directory.raw)
         #expect(!scratch.exists("fifo") && !scratch.exists("file"))
         #expect(throws: SystemError.self) { try removeTree("/proc/self/cmdline") }
     }
