@@ -97,6 +97,7 @@ let package = Package(
         .testTarget(
             name: "StageImageTests",
             dependencies: ["StageImage", "StageGraph", "StageStore", "StageHash", "StageSystem"], swiftSettings: strict),
+        .testTarget(name: "StageSystemTests", dependencies: ["StageSystem"], swiftSettings: strict),
         .testTarget(name: "StageGraphTests", dependencies: ["StageGraph", "StageHash"], swiftSettings: strict),
 
         .testTarget(

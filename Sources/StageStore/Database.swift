@@ -32,7 +32,13 @@ final class Database: @unchecked Sendable {
     private let environment: OpaquePointer
     private let handles: [MDB_dbi]
 
-    private static let open = Mutex<[String: WeakDatabase]>([:])
+    private static let open = Mutex<[Identity: WeakDatabase]>([:])
+
+    /// A directory, however it is named: two environments on one would undo each other's locks.
+    private struct Identity: Hashable {
+        let device: UInt64
+        let inode: UInt64
+    }
 
     private struct WeakDatabase {
         weak var database: Database?
@@ -40,11 +46,17 @@ final class Database: @unchecked Sendable {
 
     /// The environment in the directory `path`, which has to exist. One instance a directory and process.
     static func shared(_ path: String) throws(StoreError) -> Database {
+        let identity: Identity
+        do throws(SystemError) {
+            let fd = try OwnedFD.open(path, O_RDONLY | O_DIRECTORY)
+            let info = try statDescriptor(fd.raw, path)
+            identity = Identity(device: info.dev, inode: info.ino)
+        } catch { throw .system(error) }
         let result: Result<Database, StoreError> = open.withLock { table in
-            if let existing = table[path]?.database { return .success(existing) }
+            if let existing = table[identity]?.database { return .success(existing) }
             do throws(StoreError) {
                 let database = try Database(path)
-                table[path] = WeakDatabase(database: database)
+                table[identity] = WeakDatabase(database: database)
                 return .success(database)
             } catch { return .failure(error) }
         }
@@ -61,7 +73,9 @@ final class Database: @unchecked Sendable {
             // Address space only: the file grows as it is used.
             try check(mdb_env_set_mapsize(environment, 256 << 30), "set up")
             let flags = UInt32(MDB_NOTLS) | UInt32(MDB_NORDAHEAD) | UInt32(MDB_NOMEMINIT)
-            try check(mdb_env_open(environment, path, flags, 0o644), "open \(path)")
+            let status = mdb_env_open(environment, path, flags, 0o644)
+            if status > 0 { throw .system(SystemError("index open", path, errno: status)) }
+            try check(status, "open \(path)")
             var dead: CInt = 0
             try check(mdb_reader_check(environment, &dead), "check readers")
             handles = try Self.openTables(environment)

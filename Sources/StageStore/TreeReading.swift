@@ -47,6 +47,7 @@ extension DirectorySource {
     public func walk(
         _ tree: TreeRef, at path: TreePath = TreePath(), _ visit: (TreePath, Entry) throws(StoreError) -> Void
     ) throws(StoreError) {
+        if path.components.count > TreePath.depthLimit { throw .tooDeep(path) }
         for item in try directory(tree.object).items {
             let itemPath = path.appending(item.name)
             try visit(itemPath, item.entry)
@@ -99,6 +100,7 @@ extension DirectorySource {
     private func difference(
         from old: TreeRef?, to new: TreeRef, at path: TreePath, _ visit: (TreeChange) throws(StoreError) -> Void
     ) throws(StoreError) {
+        if path.components.count > TreePath.depthLimit { throw .tooDeep(path) }
         let newDirectory = try directory(new.object)
         try visit(.directory(path, newDirectory.attributes, existed: old != nil))
         let oldItems: [DirectoryObject.Item]

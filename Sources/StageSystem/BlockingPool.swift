@@ -58,6 +58,13 @@ public final class BlockingPool: TaskExecutor, @unchecked Sendable {
         } else if started < limit {
             started += 1
             startThread()
+            if started == 0 {
+                // No thread could be had (a limit on processes), and none will come by: the caller does it.
+                queue.removeLast()
+                pthread_mutex_unlock(mutex)
+                unowned.runSynchronously(on: asUnownedTaskExecutor())
+                return
+            }
         }
         pthread_mutex_unlock(mutex)
     }
@@ -79,7 +86,8 @@ public final class BlockingPool: TaskExecutor, @unchecked Sendable {
         var attributes = pthread_attr_t()
         pthread_attr_init(&attributes)
         pthread_attr_setdetachstate(&attributes, CInt(PTHREAD_CREATE_DETACHED))
-        pthread_attr_setstacksize(&attributes, 2 << 20)
+        // For walks of `TreePath.depthLimit` levels, unoptimised ones too. Address space only: pages come when they are used.
+        pthread_attr_setstacksize(&attributes, 8 << 20)
         defer { pthread_attr_destroy(&attributes) }
         var thread = pthread_t()
         let retained = Unmanaged.passRetained(self)
