@@ -222,19 +222,12 @@ struct BuildFlow: Sendable {
             if let file = try IgnoreRules.ignoreFile(context: request.contextPath, dockerfile: dockerfile) {
                 rules = try IgnoreRules(text: file.text, file: file.path)
             }
-            let index = "\(root.path)/contexts/\(Digest.of(absolute(request.contextPath)).hex).index"
+            let index = "\(root.path)/contexts/\(Digest.of(canonicalPath(request.contextPath)).hex).index"
             let scan = try await ContextScanner(store: root.store, pool: root.pool).scan(
-                ContextRequest(path: request.contextPath, rules: rules, patterns: patterns, indexPath: index))
+                ContextRequest(path: request.contextPath, rules: rules, patterns: patterns, indexPath: index, leftOut: root.path))
             for event in scan.events { observe(.warning(message: event.description, source: nil)) }
             return scan.tree
         } catch { throw SourceError("\(error)") }
-    }
-
-    /// The context's path without symlinks: one index a directory, however it is named.
-    private func absolute(_ path: String) -> String {
-        guard let resolved = realpath(path, nil) else { return path }
-        defer { free(resolved) }
-        return String(cString: resolved)
     }
 }
 

@@ -184,6 +184,7 @@ public struct TreeEditor {
 
     /// The directory at `path`, opened for change; made (in place of what is no directory) when `creating` is given.
     private mutating func open(_ path: TreePath, creating: Attributes?) throws(StoreError) -> Branch? {
+        if path.components.count > TreePath.depthLimit { throw .tooDeep(path) }
         guard var here = try branch(of: root) else { return nil }
         root = .changed(here)
         for name in path.components {

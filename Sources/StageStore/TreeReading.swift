@@ -57,6 +57,7 @@ extension DirectorySource {
             let itemPath = levels[top].path.appending(item.name)
             try visit(itemPath, item.entry)
             if case .directory(let ref) = item.entry {
+                if itemPath.components.count > TreePath.depthLimit { throw .tooDeep(itemPath) }
                 levels.append((itemPath, try directory(ref.object).items[...]))
             }
         }
@@ -133,6 +134,7 @@ extension DirectorySource {
     private func begin(
         from old: TreeRef?, to new: TreeRef, at path: TreePath, _ visit: (TreeChange) throws(StoreError) -> Void
     ) throws(StoreError) -> ComparedDirectories {
+        if path.components.count > TreePath.depthLimit { throw .tooDeep(path) }
         let newDirectory = try directory(new.object)
         try visit(.directory(path, newDirectory.attributes, existed: old != nil))
         var compared = ComparedDirectories(path: path, old: [], new: newDirectory.items[...])

@@ -21,7 +21,10 @@ public final class BlockingPool: TaskExecutor, @unchecked Sendable {
     private let stackSize: Int
 
     /// - Parameter threads: the most threads it starts; they wait for work until the pool is closed.
-    public convenience init(threads: Int) { self.init(threads: threads, stackSize: 2 << 20) }
+    ///
+    /// Stacks take walks of `TreePath.depthLimit` levels, unoptimised ones too. They are address space only: pages come
+    /// when they are used.
+    public convenience init(threads: Int) { self.init(threads: threads, stackSize: 8 << 20) }
 
     init(threads: Int, stackSize: Int) {
         limit = max(1, threads)

@@ -337,7 +337,7 @@ extension SplitMix {
         }
     }
 
-    /// As deep as a path can be, on a thread of the pool with its small stack.
+    /// As deep as a tree can be, on a thread of the pool with its small stack.
     @Test func deepTrees() async throws {
         let scratch = try Scratch()
         let store = try Store(path: scratch.store)
@@ -345,7 +345,7 @@ extension SplitMix {
         defer { pool.close() }
         let parents = parents
         let (old, new, count) = try await pool.run {
-            let deep = TreePath([FileName](repeating: "d", count: 2047))
+            let deep = TreePath([FileName](repeating: "d", count: TreePath.depthLimit - 1))
             var editor = TreeEditor(nil, store: store)
             try editor.putDirectory(parents, at: deep, parents: parents)
             let old = try editor.commit()
@@ -357,7 +357,7 @@ extension SplitMix {
             try store.difference(from: old, to: new) { _ in count += 1 }
             return (old, new, count)
         }
-        #expect(old != new && count == 2048 + 2049)
+        #expect(old != new && count == 2 * TreePath.depthLimit + 1)
     }
 }
 
