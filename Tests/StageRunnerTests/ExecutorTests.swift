@@ -246,8 +246,8 @@ struct ExecutorTests {
     @Test func nothingIsLeft() throws {
         // In a process of its own: here other tests open and close files at the same time.
         let scratch = Scratch()
-        #expect(
-            try probe([probePath, "--leaks", scratch.path]).output == "descriptors 0, runs 0, mounts the same true\n")
+        let output = try probe([probePath, "--leaks", scratch.path]).output
+        #expect(output == "descriptors 0, runs 0, mounts the same true\n")
     }
 
     @Test func twoProcessesShareOneRoot() throws {
