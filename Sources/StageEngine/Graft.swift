@@ -50,6 +50,7 @@ struct Graft {
     /// Where `path` leads inside the filesystem as it is now.
     private mutating func resolved(_ path: TreePath) throws(CopyFailure) -> TreePath {
         do throws(StoreError) {
+            if path.components.count > TreePath.depthLimit { throw .tooDeep(path) }
             let now = try editor.commit()
             if let target = try store.resolve(path, in: now) { return target }
         } catch { throw .store(error) }
@@ -124,6 +125,7 @@ struct Graft {
     private mutating func merge(
         directory tree: TreeRef, at path: TreePath, change: NodeChange, isTop: Bool
     ) throws(CopyFailure) {
+        if path.components.count > TreePath.depthLimit { throw .store(.tooDeep(path)) }
         let found = try look(path)
         switch found {
         case .node:
@@ -229,17 +231,21 @@ private struct NodeChange {
     /// The subtree with every node changed; the very same one when there is nothing to change.
     func applied(to tree: TreeRef, _ store: any TreeStore) throws(CopyFailure) -> TreeRef {
         if owner == nil && mode == nil { return tree }
-        do throws(StoreError) { return try rewritten(tree, store) } catch { throw .store(error) }
+        do throws(StoreError) { return try rewritten(tree, store, at: TreePath()) } catch { throw .store(error) }
     }
 
-    private func rewritten(_ tree: TreeRef, _ store: any TreeStore) throws(StoreError) -> TreeRef {
+    private func rewritten(
+        _ tree: TreeRef, _ store: any TreeStore, at path: TreePath
+    ) throws(StoreError) -> TreeRef {
+        if path.components.count > TreePath.depthLimit { throw .tooDeep(path) }
         let directory = try store.directory(tree.object)
         var items: [DirectoryObject.Item] = []
         items.reserveCapacity(directory.items.count)
         for item in directory.items {
             switch item.entry {
             case .directory(let child):
-                items.append(.init(name: item.name, entry: .directory(try rewritten(child, store))))
+                let changed = try rewritten(child, store, at: path.appending(item.name))
+                items.append(.init(name: item.name, entry: .directory(changed)))
             case .node(let node): items.append(.init(name: item.name, entry: .node(applied(to: node))))
             }
         }
