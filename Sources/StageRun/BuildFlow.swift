@@ -212,7 +212,7 @@ struct BuildFlow: Sendable {
                 }, observe: observe)
         } catch {
             if case .cancelled = error { throw .cancelled }
-            throw .build(error, source: source.bytes)
+            throw .build(explained(error, dockerfile: dockerfile), source: source.bytes)
         }
     }
 
