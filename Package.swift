@@ -35,6 +35,8 @@ let package = Package(
         .systemLibrary(name: "CLZ4", pkgConfig: "liblz4", providers: [.apt(["liblz4-dev"])]),
         .systemLibrary(name: "CLMDB", pkgConfig: "lmdb", providers: [.apt(["liblmdb-dev"])]),
         .systemLibrary(name: "CISAL", pkgConfig: "libisal", providers: [.apt(["libisal-dev"])]),
+        .systemLibrary(name: "CLZMA", pkgConfig: "liblzma", providers: [.apt(["liblzma-dev"])]),
+        .systemLibrary(name: "CBZip2", providers: [.apt(["libbz2-dev"])]),
         .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
 
         .target(name: "StageSystem", dependencies: ["CLinux"], swiftSettings: strict),
@@ -56,7 +58,9 @@ let package = Package(
             swiftSettings: strict),
         .target(
             name: "StageImage",
-            dependencies: ["StageGraph", "StageStore", "StageHash", "StageSystem", "CISAL", "CZstd"],
+            dependencies: [
+                "StageGraph", "StageStore", "StageHash", "StageSystem", "CISAL", "CZstd", "CLZMA", "CBZip2",
+            ],
             swiftSettings: strict),
         .target(
             name: "StageRegistry",
@@ -115,8 +119,13 @@ let package = Package(
         .executableTarget(
             name: "embed-example", dependencies: ["StageRun", "StageEngine"], path: "Examples/embed",
             swiftSettings: strict),
+        .executableTarget(
+            name: "StoreProbe", dependencies: ["StageStore", "StageHash", "StageSystem"], path: "Tests/StoreProbe",
+            swiftSettings: strict),
         .testTarget(
-            name: "StageStoreTests", dependencies: ["StageStore", "StageHash"], swiftSettings: strict),
+            name: "StageStoreTests", dependencies: ["StageStore", "StageHash", "StageSystem", "StoreProbe"],
+            swiftSettings: strict),
+        .testTarget(name: "StageSystemTests", dependencies: ["StageSystem", "StoreProbe"], swiftSettings: strict),
         .testTarget(name: "EndToEndTests", swiftSettings: strict),
         .testTarget(name: "StageContextTests", dependencies: ["StageContext"], swiftSettings: strict),
         .testTarget(

@@ -54,6 +54,8 @@ public enum ContextEvent: Hashable, Sendable, CustomStringConvertible {
     case socketBecameFile(path: String)
     /// Something that was listed and gone before it was read: it is not in the tree.
     case vanished(path: String)
+    /// The directory of the store itself: it is not in the tree.
+    case storeLeftOut(path: String)
     /// The stat index could not be written; the next scan reads the files again.
     case indexNotWritten(reason: String)
 
@@ -61,6 +63,8 @@ public enum ContextEvent: Hashable, Sendable, CustomStringConvertible {
         switch self {
         case .socketBecameFile(let path): "\(path) is a socket: it is copied as an empty file"
         case .vanished(let path): "\(path) went away while the context was read"
+        case .storeLeftOut(let path):
+            "\(path) holds the state of stagerun: it is left out of the context; name it in .dockerignore"
         case .indexNotWritten(let reason): "the context's index was not written (the next build reads more): \(reason)"
         }
     }

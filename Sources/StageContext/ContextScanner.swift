@@ -19,12 +19,19 @@ public struct ContextRequest: Sendable {
     public var patterns: [String]?
     /// Where this context's stat index lives, in a directory that exists; nil reads every file each time.
     public var indexPath: String?
+    /// A directory that never enters, wherever in the context it lies: the one that holds the store, which would take
+    /// itself in and grow with each build.
+    public var leftOut: String?
 
-    public init(path: String, rules: IgnoreRules = .none, patterns: [String]? = nil, indexPath: String? = nil) {
+    public init(
+        path: String, rules: IgnoreRules = .none, patterns: [String]? = nil, indexPath: String? = nil,
+        leftOut: String? = nil
+    ) {
         self.path = path
         self.rules = rules
         self.patterns = patterns
         self.indexPath = indexPath
+        self.leftOut = leftOut
     }
 }
 
@@ -119,13 +126,20 @@ public struct ContextScanner: Sendable {
         let index = request.indexPath.map { StatIndex.load($0) } ?? .empty
         let scene = ScanScene(
             path: request.path, store: store, rules: request.rules, index: index,
-            opener: DirectoryOpener(root: root), settled: settled)
+            opener: DirectoryOpener(root: root), leftOut: identity(of: request.leftOut), settled: settled)
         let directory = ScannedDirectory(
             parent: nil, name: FileName(bytes: []), attributes: Attributes(mode: 0o755), reach: selection.root,
             pattern: nil,
             isKept: true)
         let outcome = ScanWorker.work([.directory(directory)], in: scene, budget: firstShare)
         return Pass(outcome: outcome, scene: scene)
+    }
+
+    private static func identity(of path: String?) -> ScanScene.DirectoryIdentity? {
+        guard let path, let fd = try? OwnedFD.open(path, O_RDONLY | O_DIRECTORY),
+            let info = try? statDescriptor(fd.raw, path)
+        else { return nil }
+        return ScanScene.DirectoryIdentity(device: info.dev, inode: info.ino)
     }
 
     /// Hands the units in `total` out until none is left.

@@ -14,11 +14,18 @@ struct ScanScene: Sendable {
     let rules: IgnoreRules
     let index: StatIndex
     let opener: DirectoryOpener
+    /// The directory that does not enter.
+    let leftOut: DirectoryIdentity?
     /// Files that changed later than this are read again next time.
     let settled: Timestamp
 
+    struct DirectoryIdentity: Sendable, Equatable {
+        let device: UInt64
+        let inode: UInt64
+    }
+
     /// Directories inside each other beyond this are refused: trees are walked recursively elsewhere.
-    static let deepest = 3000
+    static let deepest = TreePath.depthLimit
 }
 
 /// A piece of work.
@@ -272,6 +279,10 @@ struct ScanWorker: ~Copyable {
         _ entry: DirectoryEntry, _ info: clinux_stat, _ directory: ScannedDirectory, _ verdict: Verdict,
         _ prefix: [UInt8]
     ) {
+        if let leftOut = scene.leftOut, leftOut == .init(device: info.dev, inode: info.ino) {
+            if !verdict.isIgnored { outcome.events.append(.storeLeftOut(path: shown(directory, entry.name))) }
+            return
+        }
         directory.expect(1)
         stack.append(
             .directory(

@@ -51,6 +51,7 @@ struct Graft {
     /// Where `path` leads inside the filesystem as it is now.
     private mutating func resolved(_ path: TreePath) throws(CopyFailure) -> TreePath {
         do throws(StoreError) {
+            if path.components.count > TreePath.depthLimit { throw .tooDeep(path) }
             let now = try editor.commit()
             if let target = try store.resolve(path, in: now) { return target }
         } catch { throw .store(error) }
@@ -137,6 +138,7 @@ struct Graft {
     private mutating func merge(
         directory tree: TreeRef, at path: TreePath, change: NodeChange, isTop: Bool
     ) throws(CopyFailure) {
+        if path.components.count > TreePath.depthLimit { throw .store(.tooDeep(path)) }
         let found = try look(path)
         switch found {
         case .node where isTop || !change.replaces:
@@ -269,10 +271,13 @@ private struct NodeChange {
 
     /// The subtree with every node changed; the very same one when there is nothing to change.
     func applied(to tree: TreeRef, _ store: any TreeStore) throws(CopyFailure) -> TreeRef {
-        do throws(StoreError) { return try rewritten(tree, store) } catch { throw .store(error) }
+        do throws(StoreError) { return try rewritten(tree, store, at: TreePath()) } catch { throw .store(error) }
     }
 
-    private func rewritten(_ tree: TreeRef, _ store: any TreeStore) throws(StoreError) -> TreeRef {
+    private func rewritten(
+        _ tree: TreeRef, _ store: any TreeStore, at path: TreePath
+    ) throws(StoreError) -> TreeRef {
+        if path.components.count > TreePath.depthLimit { throw .tooDeep(path) }
         let directory = try store.directory(tree.object)
         let attributes = changed(directory.attributes, isDirectory: true)
         var items = directory.items
@@ -280,7 +285,8 @@ private struct NodeChange {
         for index in items.indices {
             let entry: Entry
             switch items[index].entry {
-            case .directory(let child): entry = .directory(try rewritten(child, store))
+            case .directory(let child):
+                entry = .directory(try rewritten(child, store, at: path.appending(items[index].name)))
             case .node(let node): entry = .node(applied(to: node))
             }
             if entry == items[index].entry { continue }

@@ -7,8 +7,8 @@ import StageStore
 public enum ArchiveReader {
     /// The tree of the archive that `content` is; nil when it is no archive, so that it is copied as the file it is.
     ///
-    /// Recognised are tar archives, plain or compressed with gzip or zstd.
-    /// - Throws: `.unsupported` for bzip2 and xz; anything that is wrong with an archive that begins like one.
+    /// Recognised are tar archives, plain or compressed with gzip, bzip2, xz or zstd.
+    /// - Throws: anything that is wrong with an archive that begins like one.
     public static func tree(of content: Digest, in store: any TreeStore) throws(ImageError) -> TreeRef? {
         let source = try ContentReader(content, store: store)
         let (plain, compression) = try decompressing(source)

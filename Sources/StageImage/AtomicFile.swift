@@ -1,4 +1,5 @@
-// Output files appear whole or not at all: a temporary file beside the destination, renamed once it is complete.
+// Output files appear whole or not at all: a temporary file beside the destination, renamed once it is complete. What is no
+// regular file, /dev/null or a pipe, is written to as it stands: a rename would put a file in its place.
 
 import CLinux
 import Glibc
@@ -8,25 +9,48 @@ import StageSystem
 final class AtomicFile {
     let fd: CInt
     private let destination: String
-    private let temporary: String
+    /// Nil for a destination that is written to directly.
+    private let temporary: String?
     private var isCommitted = false
 
-    /// - Parameter destination: may exist; it is replaced by `commit()`.
+    /// - Parameter destination: may exist; a file, or the one that a link leads to, is replaced by `commit()`.
     init(replacing destination: String) throws(ImageError) {
+        let destination = Self.followed(destination)
         self.destination = destination
+        var info = stat()
+        if stat(destination, &info) == 0, info.st_mode & S_IFMT != S_IFREG {
+            temporary = nil
+            fd = try calling { () throws(SystemError) in
+                try OwnedFD.open(destination, O_WRONLY | O_NOCTTY).take()
+            }
+            return
+        }
         var random = SystemRandomNumberGenerator()
         let suffix = String(random.next() as UInt64, radix: 36)
         let slash = destination.lastIndex(of: "/").map { destination.index(after: $0) } ?? destination.startIndex
-        let temporary = destination[..<slash] + ".stagerun-" + suffix
-        self.temporary = String(temporary)
-        fd = try calling { () throws(SystemError) in
-            try OwnedFD.open(String(temporary), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode: 0o666).take()
+        let temporary = String(destination[..<slash] + ".stagerun-" + suffix)
+        self.temporary = temporary
+        do throws(SystemError) {
+            fd = try OwnedFD.open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode: 0o666).take()
+        } catch {
+            // The person knows the file's own name.
+            throw .system(SystemError("create", destination, errno: error.errno))
         }
     }
 
     deinit {
         close(fd)
-        if !isCommitted { unlink(temporary) }
+        if let temporary, !isCommitted { unlink(temporary) }
+    }
+
+    /// Where a link at `path` leads to; `path` itself when it is none, or leads nowhere.
+    private static func followed(_ path: String) -> String {
+        var info = stat()
+        guard lstat(path, &info) == 0, info.st_mode & S_IFMT == S_IFLNK, let resolved = realpath(path, nil) else {
+            return path
+        }
+        defer { free(resolved) }
+        return String(cString: resolved)
     }
 
     func write(_ bytes: UnsafeRawBufferPointer) throws(ImageError) {
@@ -35,7 +59,8 @@ final class AtomicFile {
 
     /// Gives the file its name.
     func commit() throws(ImageError) {
-        let (temporary, destination) = (self.temporary, self.destination)
+        guard let temporary else { return }
+        let destination = self.destination
         try calling { () throws(SystemError) in try retrying("rename", destination) { rename(temporary, destination) } }
         isCommitted = true
     }

@@ -54,6 +54,7 @@ private struct CheckoutSession {
     }
 
     mutating func entries(of tree: TreeRef, in directory: CInt, at path: TreePath) throws(ImageError) {
+        if path.components.count > TreePath.depthLimit { throw .store(.tooDeep(path)) }
         let object = try storing { () throws(StoreError) in try store.directory(tree.object) }
         for item in object.items {
             let itemPath = path.appending(item.name)

@@ -5,23 +5,25 @@ public enum Compression: String, Sendable, Hashable, Codable {
     case none
     case gzip
     case zstd
+    /// Read, never written.
+    case xz
+    /// Read, never written.
+    case bzip2
 
     /// How many bytes `init(detecting:)` wants to see.
     static let magicLength = 6
 
     /// What the first bytes of a stream say.
-    ///
-    /// - Throws: `.unsupported` for the forms that are recognised and not read.
-    init(detecting start: some Collection<UInt8>) throws(ImageError) {
+    init(detecting start: some Collection<UInt8>) {
         let start = Array(start.prefix(Self.magicLength))
         if start.starts(with: [0x1F, 0x8B]) {
             self = .gzip
         } else if start.starts(with: [0x28, 0xB5, 0x2F, 0xFD]) || Self.isSkippableFrame(start) {
             self = .zstd
         } else if start.starts(with: Array("BZh".utf8)) {
-            throw .unsupported("bzip2 archives are not read: repack it with gzip or zstd, or unpack it first")
+            self = .bzip2
         } else if start.starts(with: [0xFD, 0x37, 0x7A, 0x58, 0x5A, 0]) {
-            throw .unsupported("xz archives are not read: repack it with gzip or zstd, or unpack it first")
+            self = .xz
         } else {
             self = .none
         }
@@ -41,6 +43,8 @@ public enum Compression: String, Sendable, Hashable, Codable {
         case .none: plain = source
         case .gzip: plain = GzipSource(source)
         case .zstd: plain = ZstdSource(source)
+        case .xz: plain = XZSource(source)
+        case .bzip2: plain = BZip2Source(source)
         }
         return limit == .max ? plain : LimitedSource(plain, limit: limit)
     }
@@ -53,7 +57,7 @@ public func decompressing(
     _ source: any ByteSource, limit: UInt64 = .max
 ) throws(ImageError) -> (source: any ByteSource, compression: Compression) {
     let start = try source.peek(Compression.magicLength)
-    let compression = try Compression(detecting: start)
+    let compression = Compression(detecting: start)
     return (compression.decompressed(PrefixedSource(start, source), limit: limit), compression)
 }
 

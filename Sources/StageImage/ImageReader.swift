@@ -53,7 +53,7 @@ public struct ImageReader {
     {
         if let owner, FileType(mode: info.mode) == .file {
             let source = DescriptorSource(fd, offset: 0, size: info.size, name: name)
-            if try Compression(detecting: try source.peek(Compression.magicLength)) == .none {
+            if Compression(detecting: try source.peek(Compression.magicLength)) == .none {
                 return try load(try TarFiles(fd, size: info.size, owner: owner, name: name))
             }
         }

@@ -21,6 +21,9 @@ public final class LayerBlob: @unchecked Sendable {
         _ layer: StoredLayer, _ compression: Compression = .gzip, from store: any DirectorySource & ContentSource,
         spoolDirectory directory: String
     ) throws(ImageError) {
+        guard let mediaType = MediaType.layer(compression) else {
+            throw .unsupported("layers are not compressed with \(compression.rawValue): OCI knows gzip and zstd")
+        }
         let spool = try SpoolFile(in: directory)
         var hasher = DigestHasher()
         let sink: ByteSink = { piece throws(ImageError) in
@@ -28,7 +31,7 @@ public final class LayerBlob: @unchecked Sendable {
             try spool.append(piece)
         }
         switch compression {
-        case .none:
+        case .none, .xz, .bzip2:
             try layer.write(from: store, to: sink)
         case .gzip:
             let writer = GzipWriter(sink)
@@ -41,7 +44,7 @@ public final class LayerBlob: @unchecked Sendable {
         }
         self.spool = spool
         diffID = layer.diffID
-        descriptor = Descriptor(mediaType: MediaType.layer(compression), digest: hasher.finalize(), size: spool.size)
+        descriptor = Descriptor(mediaType: mediaType, digest: hasher.finalize(), size: spool.size)
     }
 
     /// The compressed bytes.

@@ -32,7 +32,7 @@ public struct LayerEntry: Hashable, Sendable {
 /// The limits of paths: what the kernel takes in one call, and a depth that no recursion minds.
 enum PathLimit {
     static let bytes = 4095
-    static let depth = 512
+    static let depth = TreePath.depthLimit
 }
 
 extension LayerEntry {

@@ -26,11 +26,13 @@ public enum MediaType {
         type.hasPrefix("application/vnd.oci.image.layer.") || type.hasPrefix("application/vnd.docker.image.rootfs.")
     }
 
-    static func layer(_ compression: Compression) -> String {
+    /// Nil for what OCI has no layers of.
+    static func layer(_ compression: Compression) -> String? {
         switch compression {
         case .none: layer
         case .gzip: layerGzip
         case .zstd: layerZstd
+        case .xz, .bzip2: nil
         }
     }
 }

@@ -18,7 +18,8 @@ extension StageRoot {
     public func build(
         _ request: BuildRequest, observe: @escaping @Sendable (BuildEvent) -> Void
     ) async throws(StageRunError) -> BuildReport {
-        let flow = BuildFlow(root: self, request: request, observe: observe)
+        let serial = SerialObserver(observe)
+        let flow = BuildFlow(root: self, request: request, observe: { serial.tell($0) })
         do throws(StageRunError) {
             let report = try await flow.run()
             try await commit()
@@ -134,19 +135,29 @@ struct BuildFlow: Sendable {
         }
     }
 
+    /// The images that a round of lowering asks for, all at once.
     private func resolve(
         _ requests: [ImageRequest], _ dockerfile: Dockerfile, _ source: (path: String, bytes: [UInt8])
     ) async throws(StageRunError) -> [(String, StoredImage)] {
-        var found: [(String, StoredImage)] = []
-        for request in requests {
-            do throws(StageRunError) {
-                if let image = try root.find(request.name), image.platform.matches(request.platform) {
-                    found.append((request.key, image))
-                } else {
-                    found.append(
-                        (request.key, try await root.fetch(request.name, platform: request.platform, observe: observe)))
+        let results = await withTaskGroup(of: (ImageRequest, Result<StoredImage, StageRunError>).self) { group in
+            for request in requests {
+                group.addTask {
+                    do throws(StageRunError) { return (request, .success(try await self.resolve(request))) } catch {
+                        return (request, .failure(error))
+                    }
                 }
-            } catch {
+            }
+            var results: [(ImageRequest, Result<StoredImage, StageRunError>)] = []
+            for await result in group {
+                results.append(result)
+                if case .failure = result.1 { group.cancelAll() }
+            }
+            return results
+        }
+        var found: [(String, StoredImage)] = []
+        // The first failure is what went wrong; those it cancelled say no more than that.
+        for (request, result) in results {
+            do throws(StageRunError) { found.append((request.key, try result.get())) } catch {
                 if case .cancelled = error { throw error }
                 let meant = Spelling.closest(request.name, among: dockerfile.stages.compactMap(\.name))
                 let located = DockerfileError(
@@ -156,6 +167,11 @@ struct BuildFlow: Sendable {
             }
         }
         return found
+    }
+
+    private func resolve(_ request: ImageRequest) async throws(StageRunError) -> StoredImage {
+        if let image = try root.find(request.name), image.platform.matches(request.platform) { return image }
+        return try await root.fetch(request.name, platform: request.platform, observe: observe)
     }
 
     private func announce(_ graph: BuildGraph) {
@@ -206,20 +222,23 @@ struct BuildFlow: Sendable {
             if let file = try IgnoreRules.ignoreFile(context: request.contextPath, dockerfile: dockerfile) {
                 rules = try IgnoreRules(text: file.text, file: file.path)
             }
-            let index = "\(root.path)/contexts/\(Digest.of(absolute(request.contextPath)).hex).index"
+            let index = "\(root.path)/contexts/\(Digest.of(canonicalPath(request.contextPath)).hex).index"
             let scan = try await ContextScanner(store: root.store, pool: root.pool).scan(
-                ContextRequest(path: request.contextPath, rules: rules, patterns: patterns, indexPath: index))
+                ContextRequest(path: request.contextPath, rules: rules, patterns: patterns, indexPath: index, leftOut: root.path))
             for event in scan.events { observe(.warning(message: event.description, source: nil)) }
             return scan.tree
         } catch { throw SourceError("\(error)") }
     }
+}
 
-    /// The context's path without symlinks: one index a directory, however it is named.
-    private func absolute(_ path: String) -> String {
-        guard let resolved = realpath(path, nil) else { return path }
-        defer { free(resolved) }
-        return String(cString: resolved)
-    }
+/// Lets one event through at a time: steps, scans and fetches tell at once.
+private final class SerialObserver: Sendable {
+    private let lock = Mutex(())
+    private let observe: @Sendable (BuildEvent) -> Void
+
+    init(_ observe: @escaping @Sendable (BuildEvent) -> Void) { self.observe = observe }
+
+    func tell(_ event: BuildEvent) { lock.withLock { _ in observe(event) } }
 }
 
 /// The time of day.

@@ -28,13 +28,14 @@ public final class StageRoot: Sendable {
     ///
     /// - Parameter jobs: how many steps may run at once.
     public init(path: String, jobs: Int) throws(StageRunError) {
-        self.path = path
         self.jobs = max(1, jobs)
         do throws(StoreError) { store = try Store(path: path) } catch { throw .store(error) }
+        // What is mounted is found from elsewhere than the directory that a relative path starts from.
+        self.path = canonicalPath(path)
         pool = BlockingPool(threads: max(1, jobs) + 16)
         committer = Committer(store: store, pool: pool)
-        mkdir(path + "/contexts", 0o755)
-        do throws(ExecutorError) { try NamespaceExecutor.removeLeftovers(root: path) } catch {
+        mkdir(self.path + "/contexts", 0o755)
+        do throws(ExecutorError) { try NamespaceExecutor.removeLeftovers(root: self.path) } catch {
             throw .failed(error.message, advice: error.advice)
         }
     }
@@ -138,4 +139,11 @@ private final class Committer: Sendable {
             if !again { return }
         }
     }
+}
+
+/// `path`, absolute and without symlinks; as it stands when nothing is there.
+func canonicalPath(_ path: String) -> String {
+    guard let resolved = realpath(path, nil) else { return path }
+    defer { free(resolved) }
+    return String(cString: resolved)
 }

@@ -24,8 +24,10 @@ struct Capture: Sendable {
             SharedDescriptor(try OwnedFD.open(upper, O_RDONLY | O_DIRECTORY))
         }
         var scan = UpperScan(root: root.fd.raw, privileges: privileges)
+        defer { scan.relock() }
         let scanned: ScannedDirectory
         do throws(SystemError) { scanned = try scan.scan() } catch { throw .system(error) }
+        if let path = scan.tooDeep { throw .tooDeep(TreePath(bytes: path.map { UInt8(bitPattern: $0) })) }
         let digests = try await ingest(scan.files, root, workers: workers)
         var assembly = Assembly(store: store, key: key, digests: digests, privileges: privileges)
         return try assembly.merge(scanned, onto: input, shows: true, path: TreePath())

@@ -39,6 +39,17 @@ struct Checkout: Sendable {
             if !linked.isEmpty { links.add { $0 += linked.map { Link(job: index, name: $0.name, node: $0.node) } } }
         }
         try makeLinks(root.fd.raw, links.found)
+        try system { () throws(SystemError) in try closeDirectories(root.fd.raw) }
+    }
+
+    /// Without privileges, directories that their owner may not enter stay open until everything is in them.
+    private func staysOpen(_ job: CheckoutPlan.Job) -> Bool { !privileges.isRoot && job.attributes.mode & 0o700 != 0o700 }
+
+    private func closeDirectories(_ root: CInt) throws(SystemError) {
+        for job in plan.jobs.reversed() where staysOpen(job) {
+            let path = job.path.count > 1 ? job.path : [0x2E, 0]
+            try retrying("chmod", text(job.path)) { fchmodat(root, path, mode_t(job.attributes.mode), 0) }
+        }
     }
 
     private func makeDirectories(_ root: CInt) throws(SystemError) {
@@ -66,7 +77,9 @@ struct Checkout: Sendable {
                     clinux_setxattr(directory.raw, nil, privileges.opaqueAttribute, "y", 1)
                 }
             }
-            try finish(directory.raw, job.attributes)
+            var attributes = job.attributes
+            if staysOpen(job) { attributes.mode |= 0o700 }
+            try finish(directory.raw, attributes)
         }
         return linked
     }

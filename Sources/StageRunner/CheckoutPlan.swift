@@ -21,17 +21,20 @@ struct CheckoutPlan: Sendable {
 
     /// Everything in `tree`.
     init(full tree: TreeRef, from source: any DirectorySource) throws(StoreError) {
-        try add(old: nil, new: tree, path: [0], isOpaque: false, source)
+        try add(old: nil, new: tree, path: [0], depth: 0, isOpaque: false, source)
     }
 
     /// What makes `new` out of `old`, in overlayfs' form.
     init(from old: TreeRef, to new: TreeRef, source: any DirectorySource) throws(StoreError) {
-        try add(old: old, new: new, path: [0], isOpaque: false, source)
+        try add(old: old, new: new, path: [0], depth: 0, isOpaque: false, source)
     }
 
     private mutating func add(
-        old: TreeRef?, new: TreeRef, path: [CChar], isOpaque: Bool, _ source: any DirectorySource
+        old: TreeRef?, new: TreeRef, path: [CChar], depth: Int, isOpaque: Bool, _ source: any DirectorySource
     ) throws(StoreError) {
+        if depth > TreePath.depthLimit {
+            throw .tooDeep(TreePath(bytes: path.dropLast().map { UInt8(bitPattern: $0) }))
+        }
         let directory = try source.directory(new.object)
         var before: DirectoryObject?
         if let old { before = try source.directory(old.object) }
@@ -44,11 +47,14 @@ struct CheckoutPlan: Sendable {
             case (.node(let node), _):
                 jobs[index].nodes.append((item.name, node))
             case (.directory(let ref), .directory(let oldRef)?):
-                try add(old: oldRef, new: ref, path: Self.join(path, item.name), isOpaque: false, source)
+                try add(
+                    old: oldRef, new: ref, path: Self.join(path, item.name), depth: depth + 1, isOpaque: false, source)
             case (.directory(let ref), let earlier):
                 // Over a node the directory starts afresh. Where nothing was it need not be opaque, and must not be:
                 // it would hide the mount points that lie in the bottom-most directory.
-                try add(old: nil, new: ref, path: Self.join(path, item.name), isOpaque: earlier != nil, source)
+                try add(
+                    old: nil, new: ref, path: Self.join(path, item.name), depth: depth + 1, isOpaque: earlier != nil,
+                    source)
             }
         }
         for item in before?.items ?? [] where directory[item.name] == nil { jobs[index].whiteouts.append(item.name) }

@@ -30,7 +30,9 @@ public final class NamespaceExecutor: Executor {
         privileges = Privileges(isRoot: geteuid() == 0)
         pool = BlockingPool(threads: commands + workers)
         do throws(SystemError) {
-            workspaces = try Workspaces(root: root, store: store, privileges: privileges, workers: workers)
+            workspaces = try Workspaces(
+                root: root, store: store, privileges: privileges, workers: workers,
+                pool: pool)
             try RunDirectory.removeStale(root: root)
         } catch {
             throw ExecutorError(

@@ -29,7 +29,8 @@ final class RunDirectory: Sendable {
     }
 
     deinit {
-        try? removeTree(path)
+        // What cannot be removed now keeps its lock file, by which it is found later.
+        do throws(SystemError) { try removeTree(path) } catch { return }
         unlink(path + ".lock")
     }
 
@@ -59,8 +60,15 @@ final class RunDirectory: Sendable {
         for name in names where name.hasSuffix(suffix) {
             guard let lock = try? OwnedFD.open(name, O_RDWR, at: runs.raw) else { continue }
             if flock(lock.raw, LOCK_EX | LOCK_NB) != 0 { continue }
-            try removeTree(String(name.dropLast(suffix.utf8.count)), at: runs.raw)
+            // Its owner was killed a moment ago perhaps, and its sandbox is not quite gone: then a later one removes it.
+            do throws(SystemError) { try removeTree(String(name.dropLast(suffix.utf8.count)), at: runs.raw) } catch {
+                continue
+            }
             unlinkat(runs.raw, name, 0)
+        }
+        // The lock file comes first and goes last, so a directory without one is nobody's.
+        for name in names where !name.hasSuffix(suffix) && faccessat(runs.raw, name + suffix, F_OK, 0) != 0 {
+            try? removeTree(name, at: runs.raw)
         }
     }
 }

@@ -43,6 +43,11 @@ struct UpperScan {
     /// Each regular file once, whatever number of names it has.
     private(set) var files: [File] = []
     private var indexByInode: [UInt64: Int] = [:]
+    /// A directory that lies deeper than `TreePath.depthLimit`; what is in it was not looked at.
+    private(set) var tooDeep: [CChar]?
+    private var depth = 0
+    /// What was opened up, and the modes that belong there.
+    private var unlocked: [(path: [CChar], mode: mode_t)] = []
     let root: CInt
     let privileges: Privileges
 
@@ -58,6 +63,10 @@ struct UpperScan {
         let (xattrs, isOpaque) = try attributes(fd, nil)
         var directory = ScannedDirectory(
             attributes: Attributes(info, xattrs, privileges), isOpaque: isOpaque, entries: [])
+        if depth > TreePath.depthLimit { tooDeep = path }
+        if tooDeep != nil { return directory }
+        depth += 1
+        defer { depth -= 1 }
         for found in try readEntries(fd) {
             var childPath = path
             if !path.isEmpty { childPath.append(0x2F) }
@@ -75,13 +84,16 @@ struct UpperScan {
         let info = try statEntry(directory, name)
         switch FileType(mode: info.mode) {
         case .directory:
+            unlock(name, in: directory, info, needs: 0o700, path)
             let fd = OwnedFD(
                 owning: try name.withCString { pointer throws(SystemError) in
                     try retrying("open", name.description) {
                         openat(directory, pointer, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
                     }
                 })
-            return .directory(try scan(fd.raw, path: path))
+            var scanned = try scan(fd.raw, path: path)
+            scanned.attributes.mode = UInt16(info.mode & 0o7777)
+            return .directory(scanned)
         case .characterDevice where info.rdev_major == 0 && info.rdev_minor == 0:
             return .whiteout
         case .socket, nil:
@@ -89,6 +101,7 @@ struct UpperScan {
             name.withCString { _ = unlinkat(directory, $0, 0) }
             return nil
         case .file:
+            unlock(name, in: directory, info, needs: 0o400, path)
             let node = try node(info, name, directory, content: .file(index(info, path)))
             return .node(node)
         case .symlink:
@@ -102,6 +115,24 @@ struct UpperScan {
             let content = Node.Content.blockDevice(major: info.rdev_major, minor: info.rdev_minor)
             return .node(try node(info, name, directory, content: .other(content)))
         }
+    }
+
+    /// Without privileges, what the command made unreadable is unreadable for us too, though root of the sandbox could read
+    /// it: it is opened up until `relock`.
+    private mutating func unlock(
+        _ name: FileName, in directory: CInt, _ info: clinux_stat, needs: UInt32, _ path: [CChar]
+    ) {
+        let mode = info.mode & 0o7777
+        if privileges.isRoot || mode & needs == needs { return }
+        // A refusal shows when the file is opened.
+        if name.withCString({ fchmodat(directory, $0, mode_t(mode | needs), 0) }) == 0 {
+            unlocked.append((path + [0], mode_t(mode)))
+        }
+    }
+
+    /// Gives what was opened up for reading its own mode back, the innermost first.
+    mutating func relock() {
+        while let (path, mode) = unlocked.popLast() { fchmodat(root, path, mode, 0) }
     }
 
     private mutating func index(_ info: clinux_stat, _ path: [CChar]) -> Int {

@@ -19,13 +19,18 @@ final class Workspaces: Sendable {
     private let store: any TreeStore
     private let privileges: Privileges
     private let workers: Int
+    /// Where directories are filled: it blocks.
+    private let pool: BlockingPool
     /// Relative to the root: `workspaces/<boot>`.
     private let directory: String
     /// What is being made, so that steps that start together do not make it twice; done ones stay as "is there".
     private let making = Mutex<[String: Task<StoreError?, Never>]>([:])
 
-    init(root: String, store: any TreeStore, privileges: Privileges, workers: Int) throws(SystemError) {
+    init(
+        root: String, store: any TreeStore, privileges: Privileges, workers: Int, pool: BlockingPool
+    ) throws(SystemError) {
         self.root = root
+        self.pool = pool
         self.store = store
         self.privileges = privileges
         self.workers = workers
@@ -67,7 +72,7 @@ final class Workspaces: Sendable {
         return try await make("stub-" + Digest.of(text).short) { [root] path throws(StoreError) in
             try system { () throws(SystemError) in
                 for name in ["proc", "sys", "dev"] {
-                    if mkdir(root + "/" + path + "/" + name, 0o755) != 0 { throw .last("mkdir", name) }
+                    try Self.makeDirectory(root + "/" + path + "/" + name)
                 }
                 for file in files { try Self.touch(file, in: root + "/" + path) }
             }
@@ -78,9 +83,19 @@ final class Workspaces: Sendable {
         var here = directory
         for component in file.parent.components {
             here += "/" + component.description
-            if mkdir(here, 0o755) != 0 && errno != EEXIST { throw .last("mkdir", here) }
+            try makeDirectory(here)
         }
-        _ = try OwnedFD.open(here + "/" + (file.last?.description ?? ""), O_WRONLY | O_CREAT, mode: 0o644)
+        let made = try OwnedFD.open(here + "/" + (file.last?.description ?? ""), O_WRONLY | O_CREAT, mode: 0o644)
+        try retrying("chmod", here) { fchmod(made.raw, 0o644) }
+    }
+
+    /// Images show it, so the caller's umask must not.
+    private static func makeDirectory(_ path: String) throws(SystemError) {
+        if mkdir(path, 0o755) != 0 {
+            if errno == EEXIST { return }
+            throw .last("mkdir", path)
+        }
+        try retrying("chmod", path) { chmod(path, 0o755) }
     }
 
     /// Keeps the upper directory of a finished step as the delta that it is. No bytes are copied.
@@ -128,7 +143,7 @@ final class Workspaces: Sendable {
         if exists(path) { return path }
         let task = making.withLock { making in
             if let running = making[name] { return running }
-            let task = Task { () async -> StoreError? in
+            let task = Task(executorPreference: pool) { () async -> StoreError? in
                 do throws(StoreError) {
                     try await self.publish(path, fill)
                     return nil

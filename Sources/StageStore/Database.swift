@@ -3,6 +3,7 @@
 // LMDB forbids opening one environment twice in a process, so open environments are shared by path (`shared`).
 
 import CLMDB
+import CLinux
 import Glibc
 import StageSystem
 import Synchronization
@@ -32,32 +33,83 @@ final class Database: @unchecked Sendable {
     private let environment: OpaquePointer
     private let handles: [MDB_dbi]
 
-    private static let open = Mutex<[String: WeakDatabase]>([:])
+    private let identity: Identity
 
-    private struct WeakDatabase {
-        weak var database: Database?
+    /// A directory, however its path is spelled.
+    private struct Identity: Hashable {
+        let device: UInt64
+        let inode: UInt64
     }
 
-    /// The environment in the directory `path`, which has to exist. One instance a directory and process.
+    private struct Shared {
+        let database: Database
+        var users: Int
+    }
+
+    private static let open = Mutex<[Identity: Shared]>([:])
+
+    /// The environment in the directory `path`, which has to exist: one a directory and process. `release()` it once.
     static func shared(_ path: String) throws(StoreError) -> Database {
+        let identity = try identity(of: path)
         let result: Result<Database, StoreError> = open.withLock { table in
-            if let existing = table[path]?.database { return .success(existing) }
+            if let existing = table[identity]?.database {
+                table[identity]?.users += 1
+                return .success(existing)
+            }
             do throws(StoreError) {
-                let database = try Database(path)
-                table[path] = WeakDatabase(database: database)
+                let database = try Database(path, identity)
+                table[identity] = Shared(database: database, users: 1)
                 return .success(database)
             } catch { return .failure(error) }
         }
         return try result.get()
     }
 
-    private init(_ path: String) throws(StoreError) {
+    /// Gives up one use; with the last the environment closes, under the lock, so that nobody opens it meanwhile.
+    func release() {
+        Self.open.withLock { table in
+            table[identity]?.users -= 1
+            if table[identity]?.users == 0 {
+                table[identity] = nil
+                mdb_env_close(environment)
+            }
+        }
+    }
+
+    private static func identity(of path: String) throws(StoreError) -> Identity {
+        do throws(SystemError) {
+            let directory = try OwnedFD.open(path, O_RDONLY | O_DIRECTORY)
+            let info = try statDescriptor(directory.raw, path)
+            return Identity(device: info.dev, inode: info.ino)
+        } catch { throw .system(error) }
+    }
+
+    /// Writers touch the lock file through memory, where a full disk is no error but a SIGBUS: so its blocks are taken
+    /// beforehand. Not once the environment is open: closing a descriptor of that file would drop LMDB's locks on it.
+    private static func allocateLockFile(_ path: String) throws(StoreError) {
+        do throws(SystemError) {
+            let file = try OwnedFD.open(path + "/lock.mdb", O_RDWR | O_CREAT, mode: 0o644)
+            do throws(SystemError) {
+                try retrying("fallocate", path + "/lock.mdb") { clinux_fallocate(file.raw, 0, 0, lockFileSize) }
+            } catch {
+                // A filesystem without fallocate: LMDB sets the size.
+                if error.errno != EOPNOTSUPP { throw error }
+            }
+        } catch { throw .system(error) }
+    }
+
+    private static let readers: UInt32 = 1022
+    /// What LMDB needs: a header of 192 bytes and 64 a reader, in whole pages.
+    private static let lockFileSize: Int64 = 64 * 1024
+
+    private init(_ path: String, _ identity: Identity) throws(StoreError) {
+        try Self.allocateLockFile(path)
         var environment: OpaquePointer?
         try check(mdb_env_create(&environment), "create")
         guard let environment else { throw .database(operation: "create", reason: "no environment") }
         do throws(StoreError) {
             try check(mdb_env_set_maxdbs(environment, UInt32(Table.allCases.count + 4)), "set up")
-            try check(mdb_env_set_maxreaders(environment, 1022), "set up")
+            try check(mdb_env_set_maxreaders(environment, Self.readers), "set up")
             // Address space only: the file grows as it is used.
             try check(mdb_env_set_mapsize(environment, 256 << 30), "set up")
             let flags = UInt32(MDB_NOTLS) | UInt32(MDB_NORDAHEAD) | UInt32(MDB_NOMEMINIT)
@@ -70,9 +122,8 @@ final class Database: @unchecked Sendable {
             throw error
         }
         self.environment = environment
+        self.identity = identity
     }
-
-    deinit { mdb_env_close(environment) }
 
     /// Opens the tables, for reading where they exist and by a write only the first time.
     private static func openTables(_ environment: OpaquePointer) throws(StoreError) -> [MDB_dbi] {

@@ -64,6 +64,7 @@ public final class MemoryStore: DirectorySink, ContentSink, TableStore {
     }
 
     public func put(_ directory: DirectoryObject) throws(StoreError) -> TreeRef {
-        TreeRef(identity: Digest.of(directory.identityBytes()), object: try put(directory.encoded()))
+        try directory.checkNames()
+        return TreeRef(identity: Digest.of(directory.identityBytes()), object: try put(directory.encoded()))
     }
 }

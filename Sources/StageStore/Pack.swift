@@ -36,6 +36,8 @@ struct Location: Hashable, Sendable {
             UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: index * 8, as: UInt64.self))
         }
         self.init(pack: word(0), offset: word(1), stored: word(2), raw: word(3))
+        // No file is that long: sums of these stay in range below.
+        guard max(offset, stored, raw) < 1 << 61 else { return nil }
     }
 }
 
@@ -111,7 +113,9 @@ enum Block {
             let word = UInt32(littleEndian: stored.loadUnaligned(fromByteOffset: offset + 4, as: UInt32.self))
             let sum = UInt64(littleEndian: stored.loadUnaligned(fromByteOffset: offset + 8, as: UInt64.self))
             let length = Int(word & ~plainFlag)
-            guard raw <= size, raw > 0, length <= raw else {
+            // Only what `append` writes: a plain block is as long as its content, a block of zeros has no checksum.
+            let isPlain = word & plainFlag != 0
+            guard raw <= size, raw > 0, isPlain ? length == raw : length < raw, length > 0 || sum == 0 else {
                 throw .corrupt("content \(name): a block header is wrong")
             }
             if stored.count - offset - header < length { break }
@@ -120,7 +124,7 @@ enum Block {
                 throw .corrupt("content \(name): a block does not match its checksum")
             }
             offset += header + length
-            if word & plainFlag != 0 {
+            if isPlain {
                 try body(data)
                 continue
             }

@@ -63,7 +63,9 @@ struct PackWriter {
                 }
                 if known >= fullSize { continue }
                 // Removed between the listing and the lock?
-                if try statDescriptor(fd.raw, name(id)).nlink == 0 { continue }
+                let info = try statDescriptor(fd.raw, name(id))
+                // A pack shorter than the index knows is damaged: what can still be read of it stays as it is.
+                if info.nlink == 0 || info.size < known { continue }
                 try retrying("ftruncate", name(id)) { ftruncate(fd.raw, off_t(known)) }
                 return PackWriter(id: id, file: SharedFile(fd), end: known)
             }
@@ -77,18 +79,28 @@ struct PackWriter {
             let id = UInt64.random(in: 1...UInt64.max)
             let fd = try OwnedFD.open(name(id), O_RDWR | O_CREAT | O_EXCL, mode: 0o644, at: directory)
             // Another process that cleans up may take the file for a left-over before it is locked.
-            if flock(fd.raw, LOCK_EX | LOCK_NB) != 0 { continue }
+            do throws(SystemError) { try retrying("flock", name(id)) { flock(fd.raw, LOCK_EX | LOCK_NB) } } catch {
+                if error.errno == EWOULDBLOCK { continue }
+                unlinkat(directory, name(id), 0)
+                throw error
+            }
             if try statDescriptor(fd.raw, name(id)).nlink == 0 { continue }
             return PackWriter(id: id, file: SharedFile(fd), end: 0)
         }
     }
 
-    /// Adds the blocks of one content; gives where they are.
+    /// Adds the blocks of one content; gives where they are. After an error it is as if they had never been added.
     mutating func append(_ blocks: UnsafeRawBufferPointer, raw: UInt64) throws(StoreError) -> Location {
         let location = Location(pack: id, offset: end, stored: UInt64(blocks.count), raw: raw)
         buffer.append(contentsOf: blocks)
         end += UInt64(blocks.count)
-        if buffer.count >= Self.bufferSize { try flush() }
+        if buffer.count >= Self.bufferSize {
+            do throws(StoreError) { try flush() } catch {
+                buffer.removeLast(blocks.count)
+                end -= UInt64(blocks.count)
+                throw error
+            }
+        }
         return location
     }
 

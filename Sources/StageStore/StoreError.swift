@@ -13,6 +13,10 @@ public enum StoreError: Error, Hashable, Sendable, CustomStringConvertible {
     case corrupt(String)
     /// A content or directory that should be here is not.
     case missing(Digest)
+    /// A directory with a name that no filesystem takes: empty, `.`, `..`, over 255 bytes, or with `/` or NUL in it.
+    case invalidName(FileName)
+    /// Directories lie deeper inside each other than `TreePath.depthLimit`; the path of one that is too deep.
+    case tooDeep(TreePath)
     /// The store at `path` has a format that this version does not know.
     case unknownFormat(path: String, found: String)
 
@@ -20,6 +24,8 @@ public enum StoreError: Error, Hashable, Sendable, CustomStringConvertible {
         switch self {
         case .system(let error) where error.errno == 28:
             "the store's disk is full (\(error.operation) \(error.subject)): free some space and build again; nothing is lost"
+        case .system(let error) where error.operation == "index open" && error.errno == 13:
+            "\(error.subject) may not be written to (\(error.reason)): it is another user's; name a directory of your own with --root"
         case .system(let error):
             "store: \(error)"
         case .database(let operation, let reason):
@@ -28,8 +34,16 @@ public enum StoreError: Error, Hashable, Sendable, CustomStringConvertible {
             "the store is damaged: \(what)"
         case .missing(let digest):
             "the store lacks \(digest), which something in it names"
+        case .invalidName(let name):
+            "a file cannot have the name \"\(name)\" (\(name.bytes.count) bytes; 1 to 255 without / and NUL, not . or ..)"
+        case .tooDeep(let path):
+            "more than \(TreePath.depthLimit) directories lie inside each other, beginning with \(Self.beginning(path)): move or remove the deepest"
         case .unknownFormat(let path, let found):
             "\(path) is a store of format \(found), which this version does not know: use a newer stagerun, or another --root"
         }
+    }
+
+    private static func beginning(_ path: TreePath) -> String {
+        TreePath(Array(path.components.prefix(4))).description + "/…"
     }
 }

@@ -53,7 +53,7 @@ public struct Attributes: Hashable, Sendable {
     public var mode: UInt16
     public var uid: UInt32
     public var gid: UInt32
-    /// Sorted by name.
+    /// Sorted by name, each name once, as `init` and the encoding see to.
     public var xattrs: [XAttr]
     /// Modification time.
     public var time: Timestamp
@@ -62,8 +62,15 @@ public struct Attributes: Hashable, Sendable {
         self.mode = mode
         self.uid = uid
         self.gid = gid
-        self.xattrs = xattrs
+        self.xattrs = Self.canonical(xattrs)
         self.time = time
+    }
+
+    /// In name order; of two with one name, the last counts.
+    static func canonical(_ xattrs: [XAttr]) -> [XAttr] {
+        if zip(xattrs, xattrs.dropFirst()).allSatisfy({ precedes($0.name, $1.name) }) { return xattrs }
+        let byName = Dictionary(xattrs.map { ($0.name, $0) }, uniquingKeysWith: { $1 })
+        return byName.values.sorted { precedes($0.name, $1.name) }
     }
 
     /// True when all but the times agree.
@@ -145,6 +152,13 @@ public struct DirectoryObject: Hashable, Sendable {
             let byName = Dictionary(items.map { ($0.name, $0) }, uniquingKeysWith: { $1 })
             self.items = byName.values.sorted { $0.name < $1.name }
         }
+    }
+
+    /// A name in it that would not decode again, and could lead out of a root: no store takes such a directory.
+    ///
+    /// - Throws: `StoreError.invalidName`.
+    func checkNames() throws(StoreError) {
+        for item in items where !item.name.isValid { throw .invalidName(item.name) }
     }
 
     /// What `name` leads to here.

@@ -15,11 +15,27 @@ public struct TreeEditor {
             self.attributes = attributes
             self.children = children
         }
+
+        /// Takes deep trees apart step by step: left to itself, each level would release the next on the same stack.
+        deinit {
+            var rest = children.values.compactMap(\.branch)
+            children = [:]
+            while var branch = rest.popLast() {
+                guard isKnownUniquelyReferenced(&branch) else { continue }
+                rest += branch.children.values.compactMap(\.branch)
+                branch.children = [:]
+            }
+        }
     }
 
     fileprivate enum Child {
         case kept(Entry)
         case changed(Branch)
+
+        var branch: Branch? {
+            if case .changed(let branch) = self { return branch }
+            return nil
+        }
     }
 
     private let store: any DirectorySink
@@ -110,24 +126,45 @@ public struct TreeEditor {
         return ref
     }
 
-    private func commit(_ child: Child) throws(StoreError) -> TreeRef {
-        switch child {
-        case .kept(.directory(let ref)):
-            return ref
-        case .kept(.node):
-            // The root is always a directory: `put` refuses anything else there.
-            throw StoreError.corrupt("the root of a tree is not a directory")
-        case .changed(let branch):
-            var items: [DirectoryObject.Item] = []
+    private struct Level {
+        let name: FileName?
+        let branch: Branch
+        var items: [DirectoryObject.Item] = []
+        /// Changed subdirectories that are still to be written.
+        var pending: [(name: FileName, branch: Branch)] = []
+
+        init(_ name: FileName?, _ branch: Branch) {
+            self.name = name
+            self.branch = branch
             items.reserveCapacity(branch.children.count)
             for (name, child) in branch.children {
-                if case .kept(let entry) = child {
-                    items.append(.init(name: name, entry: entry))
-                } else {
-                    items.append(.init(name: name, entry: .directory(try commit(child))))
+                switch child {
+                case .kept(let entry): items.append(.init(name: name, entry: entry))
+                case .changed(let branch): pending.append((name, branch))
                 }
             }
-            return try store.put(DirectoryObject(attributes: branch.attributes, items: items))
+        }
+    }
+
+    /// Writes the deepest first. By a list of levels, not by recursion: threads have small stacks, and trees any depth.
+    private func commit(_ child: Child) throws(StoreError) -> TreeRef {
+        var levels: [Level] = []
+        switch child {
+        case .kept(.directory(let ref)): return ref
+        // The root is always a directory: `put` refuses anything else there.
+        case .kept(.node): throw StoreError.corrupt("the root of a tree is not a directory")
+        case .changed(let branch): levels.append(Level(nil, branch))
+        }
+        while true {
+            if let next = levels[levels.count - 1].pending.popLast() {
+                levels.append(Level(next.name, next.branch))
+                continue
+            }
+            let done = levels.removeLast()
+            let ref = try store.put(DirectoryObject(attributes: done.branch.attributes, items: done.items))
+            guard let name = done.name, let above = levels.indices.last else { return ref }
+            levels[above].items.append(.init(name: name, entry: .directory(ref)))
+            levels[above].branch.children[name] = .kept(.directory(ref))
         }
     }
 
@@ -147,6 +184,7 @@ public struct TreeEditor {
 
     /// The directory at `path`, opened for change; made (in place of what is no directory) when `creating` is given.
     private mutating func open(_ path: TreePath, creating: Attributes?) throws(StoreError) -> Branch? {
+        if path.components.count > TreePath.depthLimit { throw .tooDeep(path) }
         guard var here = try branch(of: root) else { return nil }
         root = .changed(here)
         for name in path.components {

@@ -113,11 +113,12 @@ public struct ByteWriter: Sendable {
     }
 
     mutating func attributes(_ value: Attributes, identityOnly: Bool) {
-        u16(value.mode)
+        let xattrs = Attributes.canonical(value.xattrs)
+        u16(value.mode & 0o7777)
         u32(value.uid)
         u32(value.gid)
-        u32(UInt32(value.xattrs.count))
-        for xattr in value.xattrs {
+        u32(UInt32(xattrs.count))
+        for xattr in xattrs {
             frame(xattr.name)
             frame(xattr.value)
         }
@@ -198,9 +199,10 @@ public struct ByteReader: Sendable {
         var xattrs: [XAttr] = []
         for _ in 0..<count {
             guard let name = frame(), let value = frame() else { return nil }
+            if let last = xattrs.last, !last.name.lexicographicallyPrecedes(name) { return nil }
             xattrs.append(XAttr(name: Array(name), value: Array(value)))
         }
-        guard let time = time() else { return nil }
+        guard mode <= 0o7777, let time = time() else { return nil }
         return Attributes(mode: mode, uid: uid, gid: gid, xattrs: xattrs, time: time)
     }
 

@@ -47,10 +47,19 @@ extension DirectorySource {
     public func walk(
         _ tree: TreeRef, at path: TreePath = TreePath(), _ visit: (TreePath, Entry) throws(StoreError) -> Void
     ) throws(StoreError) {
-        for item in try directory(tree.object).items {
-            let itemPath = path.appending(item.name)
+        // By a list, not by recursion: threads have small stacks, and trees any depth.
+        var levels = [(path: path, items: try directory(tree.object).items[...])]
+        while let top = levels.indices.last {
+            guard let item = levels[top].items.popFirst() else {
+                levels.removeLast()
+                continue
+            }
+            let itemPath = levels[top].path.appending(item.name)
             try visit(itemPath, item.entry)
-            if case .directory(let ref) = item.entry { try walk(ref, at: itemPath, visit) }
+            if case .directory(let ref) = item.entry {
+                if itemPath.components.count > TreePath.depthLimit { throw .tooDeep(itemPath) }
+                levels.append((itemPath, try directory(ref.object).items[...]))
+            }
         }
     }
 
@@ -93,43 +102,50 @@ extension DirectorySource {
         from old: TreeRef?, to new: TreeRef, _ visit: (TreeChange) throws(StoreError) -> Void
     ) throws(StoreError) {
         if old?.identity == new.identity { return }
-        try difference(from: old, to: new, at: TreePath(), visit)
-    }
-
-    private func difference(
-        from old: TreeRef?, to new: TreeRef, at path: TreePath, _ visit: (TreeChange) throws(StoreError) -> Void
-    ) throws(StoreError) {
-        let newDirectory = try directory(new.object)
-        try visit(.directory(path, newDirectory.attributes, existed: old != nil))
-        let oldItems: [DirectoryObject.Item]
-        if let old { oldItems = try directory(old.object).items } else { oldItems = [] }
-        var index = 0
-        for item in newDirectory.items {
-            while index < oldItems.count, oldItems[index].name < item.name {
-                try visit(.removed(path.appending(oldItems[index].name)))
-                index += 1
+        var levels = [try begin(from: old, to: new, at: TreePath(), visit)]
+        while let top = levels.indices.last {
+            let path = levels[top].path
+            guard let item = levels[top].new.first else {
+                for gone in levels[top].old { try visit(.removed(path.appending(gone.name))) }
+                levels.removeLast()
+                continue
             }
+            if let gone = levels[top].old.first, gone.name < item.name {
+                levels[top].old.removeFirst()
+                try visit(.removed(path.appending(gone.name)))
+                continue
+            }
+            levels[top].new.removeFirst()
             var before: Entry?
-            if index < oldItems.count, oldItems[index].name == item.name {
-                before = oldItems[index].entry
-                index += 1
-            }
+            if levels[top].old.first?.name == item.name { before = levels[top].old.removeFirst().entry }
             if let before, before.sameIdentity(as: item.entry) { continue }
             let itemPath = path.appending(item.name)
             switch item.entry {
             case .node(let node):
                 try visit(.node(itemPath, node))
             case .directory(let ref):
-                if case .directory(let oldRef)? = before {
-                    try difference(from: oldRef, to: ref, at: itemPath, visit)
-                } else {
-                    try difference(from: nil, to: ref, at: itemPath, visit)
-                }
+                var oldRef: TreeRef?
+                if case .directory(let ref)? = before { oldRef = ref }
+                levels.append(try begin(from: oldRef, to: ref, at: itemPath, visit))
             }
         }
-        while index < oldItems.count {
-            try visit(.removed(path.appending(oldItems[index].name)))
-            index += 1
-        }
     }
+
+    private func begin(
+        from old: TreeRef?, to new: TreeRef, at path: TreePath, _ visit: (TreeChange) throws(StoreError) -> Void
+    ) throws(StoreError) -> ComparedDirectories {
+        if path.components.count > TreePath.depthLimit { throw .tooDeep(path) }
+        let newDirectory = try directory(new.object)
+        try visit(.directory(path, newDirectory.attributes, existed: old != nil))
+        var compared = ComparedDirectories(path: path, old: [], new: newDirectory.items[...])
+        if let old { compared.old = try directory(old.object).items[...] }
+        return compared
+    }
+}
+
+/// Two directories at one path, and what of them is still to be compared.
+private struct ComparedDirectories {
+    let path: TreePath
+    var old: ArraySlice<DirectoryObject.Item>
+    var new: ArraySlice<DirectoryObject.Item>
 }

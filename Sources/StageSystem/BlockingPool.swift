@@ -18,10 +18,17 @@ public final class BlockingPool: TaskExecutor, @unchecked Sendable {
     private var started = 0
     private var closing = false
     private let limit: Int
+    private let stackSize: Int
 
-    /// - Parameter threads: the most threads it starts; they wait for work until the pool is let go.
-    public init(threads: Int) {
+    /// - Parameter threads: the most threads it starts; they wait for work until the pool is closed.
+    ///
+    /// Stacks take walks of `TreePath.depthLimit` levels, unoptimised ones too. They are address space only: pages come
+    /// when they are used.
+    public convenience init(threads: Int) { self.init(threads: threads, stackSize: 8 << 20) }
+
+    init(threads: Int, stackSize: Int) {
         limit = max(1, threads)
+        self.stackSize = stackSize
         pthread_mutex_init(mutex, nil)
         pthread_cond_init(condition, nil)
     }
@@ -59,7 +66,26 @@ public final class BlockingPool: TaskExecutor, @unchecked Sendable {
             started += 1
             startThread()
         }
+        // Where the system gives no thread at all, nobody else would ever run what waits.
+        let orphaned = started == 0 ? takeJob() : nil
         pthread_mutex_unlock(mutex)
+        orphaned?.runSynchronously(on: asUnownedTaskExecutor())
+    }
+
+    /// The next job in line, if any. Called with the mutex held.
+    private func takeJob() -> UnownedJob? {
+        guard head < queue.count else { return nil }
+        let job = queue[head]
+        head += 1
+        if head == queue.count {
+            queue.removeAll(keepingCapacity: true)
+            head = 0
+        } else if head >= 1024 && head * 2 >= queue.count {
+            // A queue that never runs dry would keep the jobs that are done.
+            queue.removeFirst(head)
+            head = 0
+        }
+        return job
     }
 
     /// Runs `body` on a thread of the pool.
@@ -79,7 +105,7 @@ public final class BlockingPool: TaskExecutor, @unchecked Sendable {
         var attributes = pthread_attr_t()
         pthread_attr_init(&attributes)
         pthread_attr_setdetachstate(&attributes, CInt(PTHREAD_CREATE_DETACHED))
-        pthread_attr_setstacksize(&attributes, 2 << 20)
+        pthread_attr_setstacksize(&attributes, stackSize)
         defer { pthread_attr_destroy(&attributes) }
         var thread = pthread_t()
         let retained = Unmanaged.passRetained(self)
@@ -100,13 +126,7 @@ public final class BlockingPool: TaskExecutor, @unchecked Sendable {
         let executor = asUnownedTaskExecutor()
         pthread_mutex_lock(mutex)
         while true {
-            if head < queue.count {
-                let job = queue[head]
-                head += 1
-                if head == queue.count {
-                    queue.removeAll(keepingCapacity: true)
-                    head = 0
-                }
+            if let job = takeJob() {
                 pthread_mutex_unlock(mutex)
                 job.runSynchronously(on: executor)
                 pthread_mutex_lock(mutex)

@@ -52,6 +52,10 @@ public func precedes(_ a: [UInt8], _ b: [UInt8]) -> Bool {
 public struct TreePath: Hashable, Comparable, Sendable, ExpressibleByStringLiteral, CustomStringConvertible {
     public var components: [FileName]
 
+    /// How many directories may lie inside each other. Trees are walked recursively, with a descriptor a level, so this is
+    /// what a thread's stack and the usual 1,024 open files take with ease.
+    public static let depthLimit = 512
+
     public init(_ components: [FileName] = []) { self.components = components }
 
     /// Cleans `bytes`: empty components and `.` vanish, `..` takes its parent away and never leaves the root.

@@ -63,12 +63,45 @@ func runSteps(root: String) async {
         _ = try await executor.execute(request("echo then: $(cat /new/f)", [image, tree])) {
             say(String(decoding: $1, as: UTF8.self))
         }
+        try await makeUnreadable(executor, store, image, root)
         do {
             _ = try await executor.execute(request("true", [image], user: "1000")) { _, _ in }
             say("another user works: true\n")
         } catch {
             say("refused: \(error.advice ?? error.message)\n")
         }
+    } catch {
+        say("failed: \(error)\n")
+    }
+}
+
+/// What root of the sandbox makes unreadable is captured all the same, and checked out again by another executor.
+private func makeUnreadable(
+    _ executor: NamespaceExecutor, _ store: MemoryStore, _ image: TreeRef, _ root: String
+) async throws {
+    let shell = "echo secret > /f; mkdir /d; echo inner > /d/f; chmod 000 /f /d/f /d"
+    guard let tree = try await executor.execute(request(shell, [image]), output: { _, _ in }).tree else { return }
+    guard case .node(let file)? = try store.entry(at: "/f", in: tree),
+        case .directory(let ref)? = try store.entry(at: "/d", in: tree)
+    else { return }
+    let mode = try store.directory(ref.object).attributes.mode
+    say("unreadable file \(file.attributes.mode), directory \(mode): ")
+    let fresh = try NamespaceExecutor(root: root + "/fresh", store: store)
+    _ = try await fresh.execute(request("echo $(cat /f /d/f)", [tree])) { say(String(decoding: $1, as: UTF8.self)) }
+}
+
+/// Prints the modes of mount points that had to be made for an image without them.
+func showMountPoints(root: String) async {
+    do {
+        let store = MemoryStore()
+        var editor = TreeEditor(try busyboxImage(store), store: store)
+        try editor.remove("/etc")
+        let image = try editor.commit()
+        let executor = try NamespaceExecutor(root: root, store: store)
+        let outcome = try await executor.execute(request("echo $(stat -c %a /etc /etc/hosts)", [image])) {
+            say(String(decoding: $1, as: UTF8.self))
+        }
+        if outcome.exit != .exited(0) { say("\(outcome.exit)\n") }
     } catch {
         say("failed: \(error)\n")
     }

@@ -10,6 +10,8 @@ if arguments.count == 2, arguments[0] == "--rootless" {
     await runSteps(root: arguments[1])
 } else if arguments.count == 2, arguments[0] == "--leaks" {
     await countLeaks(root: arguments[1])
+} else if arguments.count == 2, arguments[0] == "--bare" {
+    await showMountPoints(root: arguments[1])
 } else if arguments.count == 3, arguments[0] == "--measure" {
     await measure(root: arguments[1], store: arguments[2])
 } else {

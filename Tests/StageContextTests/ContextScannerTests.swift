@@ -229,6 +229,25 @@ struct ContextScannerTests {
         #expect(alone.tree == scan.tree)
     }
 
+    /// A state directory inside the context would take itself in, and grow with each build.
+    @Test func storeInsideTheContextIsLeftOut() async throws {
+        let fixture = try Fixture()
+        try fixture.write("app/main", "x")
+        try fixture.write("app/state/packs/p", "store")
+        let scanner = ContextScanner(store: fixture.store, pool: fixture.pool)
+        var request = ContextRequest(path: fixture.root, leftOut: fixture.root + "/app/state")
+        let scan = try await scanner.scan(request)
+        #expect(try fixture.listing(scan.tree) == ["app/", "app/main"])
+        #expect(scan.events == [.storeLeftOut(path: "app/state")])
+        // Known by what it is, not by a name; and not worth a word when it is ignored anyway.
+        try fixture.link(fixture.root + "/app/state", "link")
+        request.leftOut = fixture.root + "/link"
+        request.rules = try IgnoreRules(text: Array("app/state".utf8), file: ".dockerignore")
+        let again = try await scanner.scan(request)
+        #expect(try fixture.listing(again.tree).contains("app/state/") == false)
+        #expect(again.events.isEmpty)
+    }
+
     @Test func ignoreFileChoice() throws {
         let fixture = try Fixture()
         #expect(try IgnoreRules.ignoreFile(context: fixture.root, dockerfile: fixture.root + "/Dockerfile") == nil)

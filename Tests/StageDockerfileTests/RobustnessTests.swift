@@ -135,8 +135,8 @@ private struct Seeded: RandomNumberGenerator {
         let short = try time(ordinary(1_000))
         let long = try time(ordinary(20_000))
         print("1,000 lines: \(short), 20,000 lines: \(long)")
-        // Generous: other work shares the machine. Quadratic would be 400 times as long.
-        #expect(long < short * 60)
+        // Linear is 20 times as long, quadratic 400; the room is for other work on the machine.
+        #expect(long < short * 150)
     }
 
     @Test func extremes() throws {

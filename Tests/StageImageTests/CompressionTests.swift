@@ -98,7 +98,30 @@ private func sample(_ count: Int) -> [UInt8] {
         #expect(throws: ImageError.tooLarge(limit: 1_000_000)) { try plain(packed, limit: 1_000_000) }
     }
 
-    @Test func unreadFormsAreNamed() {
+    @Test func xzAndBzip2AreRead() throws {
+        let scratch = try ScratchDirectory()
+        let bytes = sample(1_500_000)
+        try scratch.write("plain", bytes)
+        for (tool, suffix) in [("xz", "xz"), ("bzip2", "bz2")] where installed(tool) {
+            try shell(
+                "\(tool) -9c plain > one.\(suffix) && { cat one.\(suffix); \(tool) -1c plain; } > two.\(suffix)",
+                in: scratch)
+            let one = try readFile(scratch("one.\(suffix)"))
+            #expect(try plain(one) == bytes)
+            #expect(try plain(try readFile(scratch("two.\(suffix)"))) == bytes + bytes)
+            for length in [7, 20, one.count / 2, one.count - 1] {
+                #expect(throws: ImageError.self, "\(tool) \(length)") { try plain(Array(one[..<length])) }
+            }
+            var random = Seeded(state: 12)
+            for _ in 0..<40 {
+                var damaged = one
+                damaged[Int.random(in: 6..<one.count, using: &random)] ^= UInt8.random(in: 1...255, using: &random)
+                if let result = try? plain(damaged) { #expect(result == bytes) }
+            }
+        }
+    }
+
+    @Test func magicAloneIsRefused() {
         #expect(throws: ImageError.self) { try plain(Array("BZh91AY".utf8)) }
         #expect(throws: ImageError.self) { try plain([0xFD, 0x37, 0x7A, 0x58, 0x5A, 0, 0]) }
     }

@@ -372,3 +372,41 @@ extension String {
         hasPrefix(prefix) ? other + dropFirst(prefix.count) : self
     }
 }
+
+@Suite struct SpecialDestinationTests {
+    let directory: String
+
+    init() throws {
+        var template = Array("/tmp/stage-output-XXXXXX".utf8CString)
+        guard mkdtemp(&template) != nil else { throw SystemError.last("mkdtemp") }
+        directory = template.withUnsafeBufferPointer { String(cString: $0.baseAddress.unsafelyUnwrapped) }
+    }
+
+    private func write(_ text: String, to path: String) throws {
+        try writing(to: .file(path)) { sink throws(ImageError) in try push(Array(text.utf8), to: sink) }
+    }
+
+    /// `dest=/dev/null` must never put a file in the place of the device: a pipe stands for it here.
+    @Test func whatIsNoFileIsWrittenTo() throws {
+        defer { try? removeTree(directory) }
+        let pipe = directory + "/pipe"
+        try retrying("mkfifo") { mkfifo(pipe, 0o600) }
+        let reader = try OwnedFD.open(pipe, O_RDWR)
+        try write("through", to: pipe)
+        let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 16, alignment: 1)
+        defer { buffer.deallocate() }
+        let count = read(reader.raw, buffer.baseAddress, buffer.count)
+        #expect(String(decoding: buffer[..<max(0, count)], as: UTF8.self) == "through")
+        #expect(FileType(mode: try statEntry(AT_FDCWD, FileName(pipe)).mode) == .fifo)
+        #expect(throws: ImageError.self) { try write("x", to: directory) }
+    }
+
+    @Test func aLinkStaysAndItsFileIsReplaced() throws {
+        defer { try? removeTree(directory) }
+        try write("old", to: directory + "/file")
+        try retrying("symlink") { symlink("file", directory + "/link") }
+        try write("new", to: directory + "/link")
+        #expect(try readFile(directory + "/file") == Array("new".utf8))
+        #expect(FileType(mode: try statEntry(AT_FDCWD, FileName(directory + "/link")).mode) == .symlink)
+    }
+}

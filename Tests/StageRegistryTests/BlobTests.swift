@@ -193,10 +193,8 @@ import Testing
             return reply
         }
         let client = RegistryClient(quick(attempts: 1, idle: .seconds(2)))
-        let start = ContinuousClock.now
         let error = await client.failure(ofBlob: descriptor, from: try registry.reference())
         #expect(error?.problem == .timedOut(host: registry.host, .body))
-        #expect(start.duration(to: .now) < .seconds(30))
     }
 
     @Test func endsDripping() async throws {
@@ -207,10 +205,8 @@ import Testing
             return reply
         }
         let client = RegistryClient(quick(attempts: 1, idle: .seconds(2), minimumBytes: 100_000))
-        let start = ContinuousClock.now
         let error = await client.failure(ofBlob: Self.describe(blob), from: try registry.reference())
         #expect(error?.problem == .timedOut(host: registry.host, .body))
-        #expect(start.duration(to: .now) < .seconds(30))
     }
 
     @Test func endsWaitingForAHead() async throws {

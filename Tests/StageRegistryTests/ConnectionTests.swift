@@ -58,7 +58,7 @@ import Testing
         #expect(error?.problem == .redirectRefused(from: registry.host, detail: detail))
     }
 
-    @Test func aLongBodyOfARedirectIsNotRead() async throws {
+    @Test(.timeLimit(.minutes(5))) func aLongBodyOfARedirectIsNotRead() async throws {
         let registry = try await FakeRegistry { request in
             if request.path == "/elsewhere" { return .init(200, body: Self.blob) }
             var reply = FakeRegistry.Reply(
@@ -68,11 +68,9 @@ import Testing
             reply.ending = .hang
             return reply
         }
-        let client = RegistryClient(quick(idle: .seconds(60)))
-        let start = ContinuousClock.now
+        let client = RegistryClient(quick(idle: .seconds(3600)))
         #expect(try await client.readBlob(Self.descriptor, from: registry.reference()) == Self.blob)
         await client.shutdown()
-        #expect(start.duration(to: .now) < .seconds(30))
     }
 
     @Test func doesNotRunInCircles() async throws {

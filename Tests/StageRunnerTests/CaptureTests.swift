@@ -38,6 +38,15 @@ struct CaptureTests {
         #expect(try readFile("/etc/resolv.conf") == host)
     }
 
+    @Test func directoriesWithoutEndAreRefused() async throws {
+        let shell = "i=0; cd /data; while [ $i -lt 1900 ]; do mkdir d; cd d; i=$((i+1)); done"
+        let error = await #expect(throws: ExecutorError.self) { _ = try await fixture.run(shell) }
+        #expect(error?.message.contains("more than \(TreePath.depthLimit) directories") == true, "\(error as Any)")
+        // And they are gone again.
+        let runs = try OwnedFD.open(fixture.scratch.path + "/runs", O_RDONLY | O_DIRECTORY)
+        #expect(try readEntries(runs.raw).isEmpty)
+    }
+
     @Test func filesOfEveryKind() async throws {
         let (names, tree) = try await changes(
             """

@@ -49,3 +49,28 @@ private final class Flag: Sendable {
         }
     }
 }
+
+@Suite struct StoreIdentityTests {
+    /// The embedded database must not be opened twice in one process, whatever the directory is called.
+    @Test func oneDirectoryByManyNamesIsOneStore() throws {
+        let path = NSTemporaryDirectory() + "stagerun-names-\(UUID().uuidString)"
+        defer {
+            try? FileManager.default.removeItem(atPath: path)
+            try? FileManager.default.removeItem(atPath: path + ".link")
+        }
+        let store = try Store(path: path)
+        try FileManager.default.createSymbolicLink(atPath: path + ".link", withDestinationPath: path)
+        for name in [path + "/", path + ".link", path + "/../" + (path as NSString).lastPathComponent] {
+            let other = try Store(path: name)
+            other.set(.facts, Array(name.utf8), [1])
+            try other.commit()
+            #expect(try store.get(.facts, Array(name.utf8)) == [1])
+        }
+        // Two environments would be two descriptors on its data.
+        let descriptors = try FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd").filter {
+            let target = try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/fd/" + $0)
+            return target?.hasPrefix(path) == true && target?.hasSuffix("data.mdb") == true
+        }
+        #expect(descriptors.count <= 2)
+    }
+}

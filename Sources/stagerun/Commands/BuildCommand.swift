@@ -80,7 +80,7 @@ struct BuildCommand: StageCommand {
         let request = try request(mode: mode, isTerminal: surroundings.output.isTerminal, surroundings.environment)
         if let jobs, jobs < 1 { throw UsageError("--jobs \(jobs): at least 1") }
         // An ID from an earlier build must not pass for this one's.
-        if let iidfile { unlink(iidfile) }
+        if let iidfile, !isSpecial(iidfile) { unlink(iidfile) }
         let display = makeDisplay(mode, request, surroundings)
         let report: BuildReport
         do {
@@ -243,20 +243,29 @@ func metadata(of report: BuildReport) -> JSONText {
 
 /// Puts `text` at `path`, whole or not at all.
 func writeFile(_ path: String, _ text: String) throws(UsageError) {
-    let partial = path + ".partial-\(getpid())"
+    // A rename would put a file in the place of /dev/null or a pipe.
+    let isSpecial = isSpecial(path)
+    let partial = isSpecial ? path : path + ".partial-\(getpid())"
     func fail() -> UsageError { UsageError("cannot write \(path): \(String(cString: strerror(errno)))") }
-    let descriptor = open(partial, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
+    let descriptor = open(
+        partial, O_WRONLY | O_CLOEXEC | O_NOCTTY | O_CREAT | (isSpecial ? O_TRUNC : O_EXCL), 0o666)
     guard descriptor >= 0 else { throw fail() }
     do throws(StandardStream.WriteFailure) {
         try StandardStream(descriptor: descriptor).write(text)
     } catch {
         close(descriptor)
-        unlink(partial)
+        if !isSpecial { unlink(partial) }
         throw UsageError("cannot write \(path): \(String(cString: strerror(error.errno)))")
     }
-    guard close(descriptor) == 0, rename(partial, path) == 0 else {
+    guard close(descriptor) == 0, isSpecial || rename(partial, path) == 0 else {
         let error = fail()
-        unlink(partial)
+        if !isSpecial { unlink(partial) }
         throw error
     }
+}
+
+/// Whether something other than a regular file is there, a link to anything included.
+func isSpecial(_ path: String) -> Bool {
+    var info = stat()
+    return lstat(path, &info) == 0 && info.st_mode & S_IFMT != S_IFREG
 }

@@ -1,0 +1,115 @@
+// How what was put becomes durable and visible to others: packs first, then one index transaction.
+
+import CLinux
+import Glibc
+import StageHash
+import StageSystem
+import Synchronization
+
+extension Store {
+    /// True when something waits to be made durable.
+    public var needsCommit: Bool { state.withLock { !$0.pending.isEmpty } }
+
+    /// Makes all that was put so far durable and visible to other processes. On an error nothing is lost: the next
+    /// commit tries again.
+    public func commit() throws(StoreError) { try commit(values: true) }
+
+    /// Commits the contents when their packs take up too many descriptors. Contents alone name nothing, so having them
+    /// early shows nothing half-done.
+    func commitManyPacks() throws(StoreError) {
+        if state.withLock({ $0.complete.count }) >= Self.openPacks { try commit(values: false) }
+    }
+
+    private struct PackEnd {
+        let id: UInt64
+        let end: UInt64
+        let file: SharedFile
+
+        init(_ writer: PackWriter) { (id, end, file) = (writer.id, writer.end, writer.file) }
+    }
+
+    private func commit(values: Bool) throws(StoreError) {
+        try committing.withLock { _ throws(StoreError) in
+            var batch = Batch()
+            var packEnds: [PackEnd] = []
+            var refused: Key?
+            try withState { state throws(StoreError) in
+                if var writer = state.writer.take() {
+                    defer { state.writer = writer }
+                    try writer.flush()
+                    packEnds.append(PackEnd(writer))
+                }
+                packEnds += state.complete.map(PackEnd.init)
+                refused = Self.takeBatch(from: &state, values: values)
+                batch = state.inFlight
+            }
+            if !batch.isEmpty {
+                do throws(StoreError) { try publish(batch, packEnds) } catch {
+                    state.withLock { Self.takeBack(&$0) }
+                    throw error
+                }
+                state.withLock { Self.retire(packEnds, &$0) }
+            }
+            if let refused {
+                throw .database(
+                    operation: "write \(refused.table.rawValue)",
+                    reason: "a key of \(refused.key.count) bytes, where 1 to 511 can be kept: it is left out")
+            }
+        }
+    }
+
+    /// Moves what waits into flight. Gives a key that LMDB would refuse, which would hold all the others back for ever.
+    private static func takeBatch(from state: inout State, values: Bool) -> Key? {
+        state.inFlight.contents = state.pending.contents
+        state.pending.contents = [:]
+        if !values { return nil }
+        let refused = state.pending.values.keys.first { !keySizes.contains($0.key.count) }
+        state.inFlight.values =
+            refused == nil ? state.pending.values : state.pending.values.filter { keySizes.contains($0.key.key.count) }
+        state.pending.values = [:]
+        return refused
+    }
+
+    /// After a failure: all waits again, and what was set since then counts.
+    private static func takeBack(_ state: inout State) {
+        state.pending.contents.merge(state.inFlight.contents) { new, _ in new }
+        state.pending.values.merge(state.inFlight.values) { new, _ in new }
+        state.inFlight = Batch()
+    }
+
+    /// Lets go of the packs that are durable to their end.
+    private static func retire(_ packEnds: [PackEnd], _ state: inout State) {
+        state.inFlight = Batch()
+        state.complete.removeAll { writer in packEnds.contains { $0.id == writer.id } }
+        // A writer that went on meanwhile holds bytes that no commit has seen.
+        if let writer = state.writer, writer.end >= PackWriter.fullSize,
+            packEnds.contains(where: { $0.id == writer.id && $0.end == writer.end })
+        {
+            state.writer = nil
+        }
+    }
+
+    private func publish(
+        _ batch: Batch, _ packEnds: [PackEnd]
+    ) throws(StoreError) {
+        if !batch.contents.isEmpty {
+            do throws(SystemError) {
+                for pack in packEnds {
+                    try retrying("fdatasync", PackWriter.name(pack.id)) { fdatasync(pack.file.fd.raw) }
+                }
+                try retrying("fsync", "packs") { fsync(packs.fd.raw) }
+            } catch { throw .system(error) }
+        }
+        try database.write { transaction throws(StoreError) in
+            for (digest, location) in batch.contents.sorted(by: { $0.key < $1.key }) {
+                try transaction.putIfAbsent(.contents, digest.bytes, location.encoded())
+            }
+            for pack in packEnds where !batch.contents.isEmpty {
+                var end = ByteWriter()
+                end.u64(pack.end)
+                try transaction.put(.facts, PackWriter.factKey(pack.id), end.bytes)
+            }
+            for (key, value) in batch.values { try transaction.put(key.table, key.key, value) }
+        }
+    }
+}

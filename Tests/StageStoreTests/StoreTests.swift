@@ -1,3 +1,0 @@
-import StageStore
-import Testing
-@Test func opens() {}

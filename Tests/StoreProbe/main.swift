@@ -1,0 +1,77 @@
+// A program for the tests of the store and the system layer: what only another process can show (kills, limits, memory).
+
+import Glibc
+import StageHash
+import StageStore
+import StageSystem
+
+let arguments = Array(CommandLine.arguments.dropFirst())
+do {
+    switch (arguments.first ?? "", arguments.count) {
+    case ("write", 4): try writeForever(arguments[1], seed: number(arguments[2]), until: Int(number(arguments[3])))
+    case ("ingest", 3): try ingest(arguments[1], arguments[2])
+    case ("remove", 2): try removeTree(arguments[1])
+    case ("large", 3): try largeContents(arguments[1], count: Int(number(arguments[2])))
+    default: throw SystemError("arguments", arguments.joined(separator: " "), errno: EINVAL)
+    }
+} catch {
+    say("failed: \(error)\n")
+    exit(1)
+}
+
+func number(_ text: String) -> UInt64 { UInt64(text) ?? 0 }
+
+/// Commits batch after batch and says each number once it is durable.
+func writeForever(_ path: String, seed: UInt64, until: Int) throws {
+    let store = try Store(path: path)
+    for batch in 0..<until {
+        let names = try SampleBatch(seed: seed, number: batch).contents.map { try store.put($0) }
+        store.set(.records, SampleBatch.key(seed: seed, batch), names.flatMap(\.bytes))
+        if batch % 5 == 4 { say("uncommitted\n") }
+        try store.commit()
+        say("\(batch)\n")
+    }
+}
+
+/// Ingests a file and says its digest, size and the most memory that took, in KiB.
+func ingest(_ path: String, _ file: String) throws {
+    let store = try Store(path: path)
+    let fd = try OwnedFD.open(file, O_RDONLY)
+    let result = try store.ingest(descriptor: fd.raw, file)
+    try store.commit()
+    var size: UInt64 = 0
+    try store.withContent(result.digest) { size += UInt64($0.count) }
+    let status = String(decoding: try readFile("/proc/self/status"), as: UTF8.self)
+    let peak =
+        status.split(separator: "\n").first { $0.hasPrefix("VmHWM:") }?.split(separator: " ").dropLast().last ?? ""
+    say("\(result.digest) \(result.size) \(size) \(peak)\n")
+}
+
+/// Keeps contents that have a pack each, without a commit, then reads them all.
+func largeContents(_ path: String, count: Int) throws {
+    let store = try Store(path: path)
+    var random = SplitMix(seed: 5)
+    var names: [Digest] = []
+    var bytes = random.bytes((4 << 20) + 1024)
+    for number in 0..<count {
+        let ingest = try store.ingest()
+        bytes.replaceSubrange(..<4, with: [1, 2, UInt8(number / 256), UInt8(number % 256)])
+        names.append(try feed(bytes, to: ingest))
+    }
+    for name in names { try store.withContent(name) { _ in } }
+    try store.commit()
+    say("\(names.count)\n")
+}
+
+func feed(_ bytes: [UInt8], to ingest: any ContentIngest) throws -> Digest {
+    var ingest = ingest
+    for start in stride(from: 0, to: bytes.count, by: 1 << 20) {
+        try bytes[start..<min(start + (1 << 20), bytes.count)].withUnsafeBytes { try ingest.update($0) }
+    }
+    return try ingest.finish().digest
+}
+
+/// Writes at once: nothing may wait in a buffer when the end comes by kill -9.
+func say(_ text: String) {
+    Array(text.utf8).withUnsafeBytes { try? writeAll(1, $0) }
+}
