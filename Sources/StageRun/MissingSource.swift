@@ -7,17 +7,17 @@ import StageGraph
 import StageSystem
 
 extension BuildFlow {
-    /// `error`, with the reason when it is that a source is not in the context.
-    func explained(_ error: BuildError, dockerfile: String) -> BuildError {
-        guard case .stepFailed(let step, _, _) = error, case .copy(let copy) = step.operation, copy.resetsOwner else {
-            return error
+    /// `failure`, with the reason when it is that a source is not in the context.
+    func explained(_ failure: BuildError, dockerfile: String) -> BuildError {
+        guard case .stepFailed(let step, _, _) = failure, case .copy(let copy) = step.operation, copy.resetsOwner else {
+            return failure
         }
         let rules: IgnoreRules
         do throws(IgnoreError) {
             let file = try IgnoreRules.ignoreFile(context: request.contextPath, dockerfile: dockerfile)
             rules =
                 try file.map { file throws(IgnoreError) in try IgnoreRules(text: file.text, file: file.path) } ?? .none
-        } catch { return error }
+        } catch { return failure }
         for case .path(_, let pattern) in copy.sources where !pattern.utf8.contains(where: "*?[\\".utf8.contains) {
             switch AbsentPath(TreePath(pattern), context: request.contextPath, rules: rules) {
             case nil: continue
@@ -29,7 +29,7 @@ extension BuildFlow {
                 return missing(pattern, name, directory, names, step)
             }
         }
-        return error
+        return failure
     }
 
     private func missing(
