@@ -124,7 +124,7 @@ extension StageLowering {
         let text = try expand(word)
         if text.isEmpty { return nil }
         let parts = text.split(separator: ":", omittingEmptySubsequences: false)
-        guard parts.count <= 2, !parts[0].isEmpty else {
+        guard parts.count <= 2, parts.contains(where: { !$0.isEmpty }) else {
             throw DockerfileError("invalid --chown value `\(text)`", at: word.range, hint: "write USER or USER:GROUP")
         }
         return text

@@ -117,7 +117,11 @@ struct CopySelection: Sendable {
             else {
                 var advice: String?
                 if case .directory(let ref)? = try store.entry(at: store.resolve(known, in: tree) ?? known, in: tree) {
-                    let names = try store.directory(ref.object).items.map(\.name.description)
+                    let directory = try store.directory(ref.object)
+                    if directory[name] != nil {
+                        return CopyError("\(pattern): \(known.appending(name)) is a symlink that leads nowhere")
+                    }
+                    let names = directory.items.map(\.name.description)
                     if let near = Spelling.closest(name.description, among: names) {
                         advice = "did you mean `\(TreePath(known.components + [FileName(near)]).relative)`?"
                     } else if names.isEmpty && known.isRoot {

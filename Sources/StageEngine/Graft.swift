@@ -22,12 +22,13 @@ struct Graft {
 
     /// What `copy` makes of the base.
     mutating func apply(_ copy: Copy, _ selection: CopySelection) throws(CopyFailure) -> TreeRef {
-        let change = try NodeChange(copy, base: base, store: store)
+        let changes = try NodeChange(copy, base: base, store: store)
         let intoDirectory = copy.destination.hasSuffix("/") || copy.destination.hasSuffix("/.")
-        for source in selection.sources {
+        for (index, source) in selection.sources.enumerated() {
             let destination = try resolved(TreePath(copy.destination))
+            let change = changes.copying(source: index, to: destination)
             if copy.unpacksArchives, let tree = try unpacked(source) {
-                try merge(directory: tree, at: destination, change: change.ownerOnly, isTop: true)
+                try merge(directory: tree, at: destination, change: change.unpacking, isTop: true)
             } else {
                 try place(source, at: destination, intoDirectory: intoDirectory, change)
             }
@@ -89,7 +90,9 @@ struct Graft {
             } else {
                 try ensureDirectory(destination.parent, parents)
             }
-            try put(node, at: target, change)
+            var alone = node
+            alone.linkGroup = 0
+            try put(alone, at: target, change)
         }
     }
 
@@ -110,7 +113,7 @@ struct Graft {
     }
 
     private mutating func put(_ node: Node, at path: TreePath, _ change: NodeChange) throws(CopyFailure) {
-        if case .directory? = try look(path) {
+        if case .directory? = try look(path), !change.replaces {
             throw .refused(
                 CopyError(
                     "\(path) is a directory and a file would replace it",
@@ -121,6 +124,16 @@ struct Graft {
         } catch { throw .store(error) }
     }
 
+    /// Puts a whole directory at `path`, in place of what is there.
+    private mutating func graft(
+        _ tree: TreeRef, at path: TreePath, _ change: NodeChange
+    ) throws(CopyFailure) {
+        let changed = try change.applied(to: tree, store)
+        do throws(StoreError) {
+            try editor.put(.directory(changed), at: path, parents: change.parents)
+        } catch { throw .store(error) }
+    }
+
     /// Merges what is in `directory` into `path`. Below the top, a directory that exists takes the source's attributes.
     private mutating func merge(
         directory tree: TreeRef, at path: TreePath, change: NodeChange, isTop: Bool
@@ -128,14 +141,18 @@ struct Graft {
         if path.components.count > TreePath.depthLimit { throw .store(.tooDeep(path)) }
         let found = try look(path)
         switch found {
-        case .node:
+        case .node where isTop || !change.replaces:
             throw .refused(CopyError("\(path) is not a directory and a directory would replace it"))
+        case .node(let node):
+            if case .symlink = node.content {
+                let target = try resolved(path)
+                if case .directory? = try look(target) {
+                    return try merge(directory: tree, at: target, change: change, isTop: true)
+                }
+            }
+            return try graft(tree, at: path, change)
         case nil where !isTop:
-            let grafted = try change.applied(to: tree, store)
-            do throws(StoreError) {
-                try editor.put(.directory(grafted), at: path, parents: change.parents)
-            } catch { throw .store(error) }
-            return
+            return try graft(tree, at: path, change)
         case nil:
             try ensureDirectory(path, change.parents)
         case .directory: break
@@ -182,6 +199,11 @@ private func numbers(
 private struct NodeChange {
     let owner: (uid: UInt32, gid: UInt32)?
     let mode: FileModeChange?
+    /// Makes the link groups of one copied source its own: names that were one file are one file again, but never the
+    /// same one as the source, or as another copy of it.
+    private var linkSalt: [UInt8] = []
+    /// Whether a file may take the place of a directory, and a directory that of a file.
+    private(set) var replaces = false
 
     init(_ copy: Copy, base: TreeRef, store: any TreeStore) throws(CopyFailure) {
         if let chmod = copy.chmod {
@@ -198,13 +220,24 @@ private struct NodeChange {
         if let chown = copy.chown { owner = try numbers(chown, base, store) } else { owner = nil }
     }
 
-    private init(owner: (uid: UInt32, gid: UInt32)?, mode: FileModeChange?) {
+    private init(owner: (uid: UInt32, gid: UInt32)?, mode: FileModeChange?, linkSalt: [UInt8]) {
         self.owner = owner
         self.mode = mode
+        self.linkSalt = linkSalt
     }
 
-    /// For archives: they bring their modes.
-    var ownerOnly: NodeChange { NodeChange(owner: owner, mode: nil) }
+    /// For what comes from an archive: it brings its modes, and replaces what is of another kind, as tar does.
+    var unpacking: NodeChange {
+        var change = NodeChange(owner: owner, mode: nil, linkSalt: linkSalt)
+        change.replaces = true
+        return change
+    }
+
+    /// The change for the source of this number.
+    func copying(source: Int, to destination: TreePath) -> NodeChange {
+        NodeChange(
+            owner: owner, mode: mode, linkSalt: Array("\(source) ".utf8) + destination.relativeBytes)
+    }
 
     /// The attributes of directories that have to be made on the way.
     var parents: Attributes { Attributes(mode: 0o755, uid: owner?.uid ?? 0, gid: owner?.gid ?? 0) }
@@ -216,7 +249,15 @@ private struct NodeChange {
         } else {
             node.attributes = changed(node.attributes, isDirectory: false)
         }
+        if node.linkGroup != 0 { node.linkGroup = regrouped(node.linkGroup) }
         return node
+    }
+
+    private func regrouped(_ group: UInt64) -> UInt64 {
+        var writer = ByteWriter()
+        writer.u64(group)
+        writer.raw(linkSalt)
+        return max(1, Digest.of(writer.bytes).bytes.prefix(8).reduce(0) { $0 << 8 | UInt64($1) })
     }
 
     func applied(to attributes: Attributes) -> Attributes { changed(attributes, isDirectory: true) }
@@ -230,7 +271,6 @@ private struct NodeChange {
 
     /// The subtree with every node changed; the very same one when there is nothing to change.
     func applied(to tree: TreeRef, _ store: any TreeStore) throws(CopyFailure) -> TreeRef {
-        if owner == nil && mode == nil { return tree }
         do throws(StoreError) { return try rewritten(tree, store, at: TreePath()) } catch { throw .store(error) }
     }
 
@@ -239,17 +279,20 @@ private struct NodeChange {
     ) throws(StoreError) -> TreeRef {
         if path.components.count > TreePath.depthLimit { throw .tooDeep(path) }
         let directory = try store.directory(tree.object)
-        var items: [DirectoryObject.Item] = []
-        items.reserveCapacity(directory.items.count)
-        for item in directory.items {
-            switch item.entry {
+        let attributes = changed(directory.attributes, isDirectory: true)
+        var items = directory.items
+        var differs = attributes != directory.attributes
+        for index in items.indices {
+            let entry: Entry
+            switch items[index].entry {
             case .directory(let child):
-                let changed = try rewritten(child, store, at: path.appending(item.name))
-                items.append(.init(name: item.name, entry: .directory(changed)))
-            case .node(let node): items.append(.init(name: item.name, entry: .node(applied(to: node))))
+                entry = .directory(try rewritten(child, store, at: path.appending(items[index].name)))
+            case .node(let node): entry = .node(applied(to: node))
             }
+            if entry == items[index].entry { continue }
+            items[index].entry = entry
+            differs = true
         }
-        return try store.put(
-            DirectoryObject(attributes: changed(directory.attributes, isDirectory: true), items: items))
+        return differs ? try store.put(DirectoryObject(attributes: attributes, items: items)) : tree
     }
 }

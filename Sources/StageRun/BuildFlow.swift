@@ -212,7 +212,7 @@ struct BuildFlow: Sendable {
                 }, observe: observe)
         } catch {
             if case .cancelled = error { throw .cancelled }
-            throw .build(error, source: source.bytes)
+            throw .build(explained(error, dockerfile: dockerfile), source: source.bytes)
         }
     }
 
@@ -224,7 +224,8 @@ struct BuildFlow: Sendable {
             }
             let index = "\(root.path)/contexts/\(Digest.of(canonicalPath(request.contextPath)).hex).index"
             let scan = try await ContextScanner(store: root.store, pool: root.pool).scan(
-                ContextRequest(path: request.contextPath, rules: rules, patterns: patterns, indexPath: index, leftOut: root.path))
+                ContextRequest(
+                    path: request.contextPath, rules: rules, patterns: patterns, indexPath: index, leftOut: root.path))
             for event in scan.events { observe(.warning(message: event.description, source: nil)) }
             return scan.tree
         } catch { throw SourceError("\(error)") }

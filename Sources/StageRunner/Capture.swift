@@ -139,11 +139,12 @@ private struct Assembly {
         guard let old, old.content == node.content, old.attributes.sameIdentity(as: node.attributes) else {
             return node
         }
-        if old.attributes.time == node.attributes.time {
-            node.touch = old.touch
-            if node.linkGroup == 0 { node.linkGroup = old.linkGroup }
-        } else {
+        if old.attributes.time != node.attributes.time || node.linkGroup != 0 {
+            // A name that became a link of a new one, too: the layer has to have both to say so.
             node.touch = key.digest
+        } else {
+            node.touch = old.touch
+            node.linkGroup = old.linkGroup
         }
         return node
     }

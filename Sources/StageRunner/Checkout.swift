@@ -43,7 +43,9 @@ struct Checkout: Sendable {
     }
 
     /// Without privileges, directories that their owner may not enter stay open until everything is in them.
-    private func staysOpen(_ job: CheckoutPlan.Job) -> Bool { !privileges.isRoot && job.attributes.mode & 0o700 != 0o700 }
+    private func staysOpen(_ job: CheckoutPlan.Job) -> Bool {
+        !privileges.isRoot && job.attributes.mode & 0o700 != 0o700
+    }
 
     private func closeDirectories(_ root: CInt) throws(SystemError) {
         for job in plan.jobs.reversed() where staysOpen(job) {

@@ -14,6 +14,8 @@ struct UnknownAccount: Error, Hashable, Sendable {
 struct RunUser: Sendable, Hashable {
     var uid: UInt32 = 0
     var gid: UInt32 = 0
+    /// The supplementary groups, `gid` among them: a file that shuts its group out shuts this user out whatever
+    /// group the process takes on later.
     var groups: [UInt32] = []
     var home = "/"
 
@@ -40,8 +42,10 @@ struct RunUser: Sendable, Hashable {
             } else {
                 throw UnknownAccount(kind: "group", name: group)
             }
-        } else if let entry {
-            groups = accounts.groups.filter { $0.members.contains(entry.name) && $0.gid != gid }.map(\.gid)
+        }
+        groups = [gid]
+        if group == nil, let entry {
+            groups += accounts.groups.filter { $0.members.contains(entry.name) && $0.gid != gid }.map(\.gid)
         }
     }
 }

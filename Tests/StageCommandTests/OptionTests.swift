@@ -135,3 +135,29 @@ import Testing
         _ = stream
     }
 }
+
+@Suite struct WrittenFileTests {
+    /// `--iidfile /dev/null` must never put a file in the place of the device: a pipe stands for it here.
+    @Test func whatIsNoFileIsWrittenTo() throws {
+        var template = Array("/tmp/stage-iid-XXXXXX".utf8CString)
+        try #require(mkdtemp(&template) != nil)
+        let directory = template.withUnsafeBufferPointer { String(cString: $0.baseAddress.unsafelyUnwrapped) }
+        defer { for name in ["pipe", "file", ""] { remove(directory + "/" + name) } }
+        let pipe = directory + "/pipe"
+        try #require(mkfifo(pipe, 0o600) == 0)
+        let reader = open(pipe, O_RDWR | O_CLOEXEC)
+        defer { close(reader) }
+        try writeFile(pipe, "sha256:0")
+        var buffer = [UInt8](repeating: 0, count: 16)
+        let count = read(reader, &buffer, buffer.count)
+        #expect(String(decoding: buffer[..<max(0, count)], as: UTF8.self) == "sha256:0")
+        #expect(isSpecial(pipe))
+        // A file is replaced whole.
+        try writeFile(directory + "/file", "a longer text")
+        try writeFile(directory + "/file", "short")
+        #expect(!isSpecial(directory + "/file"))
+        let file = open(directory + "/file", O_RDONLY | O_CLOEXEC)
+        defer { close(file) }
+        #expect(read(file, &buffer, buffer.count) == 5)
+    }
+}

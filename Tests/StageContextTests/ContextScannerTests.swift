@@ -195,11 +195,22 @@ struct ContextScannerTests {
 
     @Test func deepAndLongPaths() async throws {
         let fixture = try Fixture()
-        try deepDirectory(fixture.root, levels: 2000)
+        try deepDirectory(fixture.root, levels: 500)
         try deepDirectory(fixture.root, levels: 40, name: String(repeating: "n", count: 200))
         let scan = try await fixture.scan()
-        #expect(scan.directories == 2040)
+        #expect(scan.directories == 540)
         #expect(scan.files == 2)
+    }
+
+    @Test func directoriesWithoutEndAreRefused() async throws {
+        let fixture = try Fixture()
+        try deepDirectory(fixture.root, levels: 20_000)
+        let error = await #expect(throws: ContextError.self) { try await fixture.scan() }
+        guard case .tooDeep(_, let limit)? = error else {
+            Issue.record("\(error as Any)")
+            return
+        }
+        #expect(limit == TreePath.depthLimit)
     }
 
     @Test func badContexts() async throws {

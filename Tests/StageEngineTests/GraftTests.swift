@@ -131,10 +131,77 @@ import Testing
             ])
     }
 
+    @Test func aCopyIsNeverTheSameFileAsItsSourceOrAnotherCopy() throws {
+        let plain = try tree(["d/a": "1", "d/s/b": "1", "d/c": "2"])
+        var editor = TreeEditor(plain, store: store)
+        for path: TreePath in ["/d/a", "/d/s/b"] {
+            guard case .node(var node)? = try editor.look(path) else { throw StoreError.corrupt("no file") }
+            node.linkGroup = 7
+            try editor.put(.node(node), at: path, parents: Attributes(mode: 0o755))
+        }
+        let source = try editor.commit()
+
+        func copied(_ patterns: [String], to destination: String, onto base: TreeRef) throws -> TreeRef {
+            let copy = Copy(
+                sources: patterns.map { .path(input: 1, pattern: $0) }, destination: destination, resetsOwner: false)
+            let selection = try CopySelection(copy, inputs: [base, source], store: store)
+            var graft = Graft(base: base, store: store, unpacker: nil)
+            return try graft.apply(copy, selection)
+        }
+        let once = try copied(["d"], to: "/x", onto: try tree(["e": ""]))
+        let twice = try copied(["d"], to: "/y", onto: once)
+        let all = try copied(["d/a", "d/s/b", "d", "d/s"], to: "/z/", onto: twice)
+
+        func group(_ path: TreePath) throws -> UInt64 {
+            guard case .node(let node)? = try store.entry(at: path, in: all) else {
+                throw StoreError.corrupt("no file")
+            }
+            return node.linkGroup
+        }
+        let first = try group("/x/a")
+        #expect(first != 0 && first != 7)
+        #expect(try group("/x/s/b") == first)
+        #expect(try group("/x/c") == 0)
+        #expect(try group("/y/a") == group("/y/s/b"))
+        #expect(try group("/y/a") != first)
+        // Four sources: the files by themselves are one name each; what the directories bring is theirs.
+        #expect(try group("/z/a") == group("/z/s/b"))
+        #expect(try group("/z/b") != group("/z/a"))
+        // The same again is the very same tree, and a tree without links is taken as it is.
+        #expect(try copied(["d"], to: "/x", onto: once) == once)
+        #expect(try copied(["d/s/b"], to: "/one", onto: once).identity != once.identity)
+    }
+
+    /// Every file is an archive of the same tree.
+    private struct OneArchive: ArchiveUnpacker {
+        let tree: TreeRef
+        func unpack(_ file: Digest) throws(StoreError) -> TreeRef? { tree }
+    }
+
+    @Test func anArchiveReplacesWhatIsOfAnotherKind() throws {
+        let base = try tree([
+            "t/dir/keep": "1", "t/file": "2", "t/real/old": "3", "t/link": "->real", "t/loose": "->nowhere",
+        ])
+        let archive = try tree(["dir": "A", "file/x": "B", "link/new": "C", "loose/y": "D"])
+        let copy = Copy(
+            sources: [.path(input: 1, pattern: "a.tar")], destination: "/t", resetsOwner: true, unpacksArchives: true)
+        let selection = try CopySelection(copy, inputs: [base, try tree(["a.tar": "x"])], store: store)
+        var graft = Graft(base: base, store: store, unpacker: OneArchive(tree: archive))
+        #expect(
+            try list(try graft.apply(copy, selection)) == [
+                "/t/ 700 0:0", "/t/dir 640 0:0 A", "/t/file/ 700 0:0", "/t/file/x 640 0:0 B", "/t/link ->real",
+                "/t/loose/ 700 0:0", "/t/loose/y 640 0:0 D", "/t/real/ 700 0:0", "/t/real/new 640 0:0 C",
+                "/t/real/old 640 0:0 3",
+            ])
+    }
+
     @Test func refusals() {
         #expect(
             refusal { try copy(["serve"], to: "/", from: ["server": "1"], onto: [:]) }
                 == "serve is not there: no serve in / (did you mean `server`?)")
+        #expect(
+            refusal { try copy(["d/l"], to: "/", from: ["d/l": "->gone"], onto: [:]) }
+                == "d/l: /d/l is a symlink that leads nowhere")
         #expect(refusal { try copy(["d"], to: "/f", from: ["d/a": "1"], onto: ["f": "1"]) } == "/f is not a directory")
         #expect(
             refusal { try copy(["."], to: "/", from: ["x": "1"], onto: ["x/": ""]) }.hasPrefix(

@@ -16,7 +16,7 @@ private final class Counter: Sendable {
     func raise(to count: Int) { atomic.max(count, ordering: .relaxed) }
 }
 
-@Suite(.timeLimit(.minutes(1))) struct BlockingPoolTests {
+@Suite(.timeLimit(.minutes(15))) struct BlockingPoolTests {
     /// Each waits until all are there, which needs a thread each.
     @Test(arguments: [2, 5, 16]) func jobsThatWaitForEachOther(count: Int) async {
         let pool = BlockingPool(threads: count)
