@@ -43,8 +43,6 @@ struct Laboratory {
 
     func note(_ message: String) { FileHandle.standardError.write(Data("bench: \(message)\n".utf8)) }
 
-    func close() {
-        try? FileManager.default.removeItem(atPath: directory + "/scratch")
-        if !keeps { try? FileManager.default.removeItem(atPath: directory) }
-    }
+    /// By `rm`, which takes a checked-out toolchain away far faster than FileManager does.
+    func close() { _ = try? run(["rm", "-rf", "--one-file-system", keeps ? directory + "/scratch" : directory]) }
 }
