@@ -31,7 +31,11 @@ private final class SmallDisk {
         try retrying("fallocate") { posix_fallocate(fd.raw, 0, off_t(free - bytes)) == 0 ? 0 : CInt(-1) }
     }
 
-    func makeRoom() { unlink(path + "/ballast") }
+    /// Cut off first: a process that is just being started may hold the file open for a moment longer.
+    func makeRoom() {
+        truncate(path + "/ballast", 0)
+        unlink(path + "/ballast")
+    }
 }
 
 private func isFull(_ error: StoreError?) -> Bool {
