@@ -115,13 +115,16 @@ struct CopySelection: Sendable {
             guard let target = try store.resolve(known.appending(name), in: tree),
                 try store.entry(at: target, in: tree) != nil
             else {
+                let parent = try store.resolve(known, in: tree) ?? known
+                if case .node(let node)? = try store.entry(at: parent.appending(name), in: tree),
+                    case .symlink(let link) = node.content
+                {
+                    let target = String(decoding: link, as: UTF8.self)
+                    return CopyError("\(pattern) is a symlink that leads nowhere: \(name) -> \(target)")
+                }
                 var advice: String?
-                if case .directory(let ref)? = try store.entry(at: store.resolve(known, in: tree) ?? known, in: tree) {
-                    let directory = try store.directory(ref.object)
-                    if directory[name] != nil {
-                        return CopyError("\(pattern): \(known.appending(name)) is a symlink that leads nowhere")
-                    }
-                    let names = directory.items.map(\.name.description)
+                if case .directory(let ref)? = try store.entry(at: parent, in: tree) {
+                    let names = try store.directory(ref.object).items.map(\.name.description)
                     if let near = Spelling.closest(name.description, among: names) {
                         advice = "did you mean `\(TreePath(known.components + [FileName(near)]).relative)`?"
                     } else if names.isEmpty && known.isRoot {

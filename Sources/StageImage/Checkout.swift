@@ -92,7 +92,7 @@ private struct CheckoutSession {
             throw .system(.last("unlink", path.description))
         }
         if node.linkGroup != 0 {
-            if let first = firstOfGroup[node.linkGroup], first.node.sameIdentity(as: node) {
+            if let first = firstOfGroup[node.linkGroup], first.node.isOneFile(with: node) {
                 return try link(first.path, name, in: directory, path)
             }
             firstOfGroup[node.linkGroup] = (path, node)

@@ -110,7 +110,7 @@ private struct Session: ~Copyable {
         if node.linkGroup != 0 {
             if let first = firstOfGroup[node.linkGroup] {
                 // Nodes that differ are not one file, whatever their group says.
-                if first.node.sameIdentity(as: node) {
+                if first.node.isOneFile(with: node) {
                     return try begin(path, .hardLink, node.attributes, linkTarget: first.path)
                 }
             } else {

@@ -9,8 +9,7 @@ import StageSystem
 extension BuildFlow {
     /// `failure`, with the reason when it is that a source is not in the context.
     func explained(_ failure: BuildError, dockerfile: String) -> BuildError {
-        guard case .stepFailed(let step, _, _) = failure, case .copy(let copy) = step.operation, copy.resetsOwner
-        else {
+        guard case .stepFailed(let step, _, _) = failure, case .copy(let copy) = step.operation, copy.resetsOwner else {
             return failure
         }
         let rules: IgnoreRules

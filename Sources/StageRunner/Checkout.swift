@@ -101,7 +101,7 @@ struct Checkout: Sendable {
         var firsts: [UInt64: Link] = [:]
         for link in links.sorted(by: { ($0.job, $0.name) < ($1.job, $1.name) }) {
             let directory = try open(plan.jobs[link.job], root)
-            if let first = firsts[link.node.linkGroup], first.node.sameIdentity(as: link.node) {
+            if let first = firsts[link.node.linkGroup], first.node.isOneFile(with: link.node) {
                 let source = try open(plan.jobs[first.job], root)
                 try system { () throws(SystemError) in
                     try first.name.withCString { from throws(SystemError) in

@@ -24,7 +24,7 @@ public enum StoreError: Error, Hashable, Sendable, CustomStringConvertible {
         switch self {
         case .system(let error) where error.errno == 28:
             "the store's disk is full (\(error.operation) \(error.subject)): free some space and build again; nothing is lost"
-        case .system(let error) where error.operation == "index open" && error.errno == 13:
+        case .system(let error) where error.errno == 13 && error.subject.hasSuffix("/lock.mdb"):
             "\(error.subject) may not be written to (\(error.reason)): it is another user's; name a directory of your own with --root"
         case .system(let error):
             "store: \(error)"

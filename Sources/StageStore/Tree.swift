@@ -107,6 +107,11 @@ public struct Node: Hashable, Sendable {
         content == other.content && touch == other.touch && attributes.sameIdentity(as: other.attributes)
     }
 
+    /// Whether two nodes of one link group are one file: a touch of one name does not part them.
+    public func isOneFile(with other: Node) -> Bool {
+        content == other.content && attributes.sameIdentity(as: other.attributes)
+    }
+
     /// The content's digest and size; nil for what is not a regular file.
     public var file: (digest: Digest, size: UInt64)? {
         if case .file(let digest, let size) = content { return (digest, size) }

@@ -25,6 +25,8 @@ public struct SystemError: Error, Hashable, Sendable, CustomStringConvertible {
 
     /// The kernel's message for `errno` ("No such file or directory").
     public var reason: String {
+        // The one limit that a person meets without having set it.
+        if errno == EMFILE { return "Too many open files: raise the limit (ulimit -n), or do less at once" }
         guard let text = strerror(errno) else { return "error \(errno)" }
         return String(cString: text)
     }

@@ -114,7 +114,7 @@ struct CaptureTests {
 
     @Test func hardLinks() async throws {
         let (names, tree) = try await changes("echo x > /l1; ln /l1 /data/l2; ln /data/a /data/a2")
-        // `/data/a` is as it was, and changed all the same: a layer without it could not say that it is `/data/a2`.
+        // `/data/a` is as it was, and changed all the same: a layer without it could not say so.
         #expect(names == ["+/data/a", "+/data/a2", "+/data/l2", "+/l1"])
         #expect(try fixture.node("/data/a", in: tree)?.linkGroup == fixture.node("/data/a2", in: tree)?.linkGroup)
         let l1 = try #require(try fixture.node("/l1", in: tree))
@@ -123,7 +123,8 @@ struct CaptureTests {
         #expect(try await changes("echo x > /l1; ln /l1 /data/l2; ln /data/a /data/a2").tree.identity == tree.identity)
         // A workspace made from the store has them as links too.
         let fresh = try TreeFixture.tree([("/x", try TreeFixture.file("x", fixture.store))], on: tree, fixture.store)
-        let next = try await fixture.run("stat -c %h /l1 /data/l2; test /l1 -ef /data/l2", chain: [fresh])
+        let next = try await fixture.run(
+            "stat -c %h /l1 /data/l2; test /l1 -ef /data/l2; test /data/a -ef /data/a2", chain: [fresh])
         #expect(next.exit == .exited(0))
         #expect(next.output == "2\n2\n")
     }
