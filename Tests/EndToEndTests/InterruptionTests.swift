@@ -52,6 +52,7 @@ extension EndToEnd {
             #expect(!outcome.succeeded)
             #expect(Traces.processes("sleep \(marker)").isEmpty)
             #expect(Traces.mounts(under: Lab.store).isEmpty)
+            #expect(try Traces.openRuns(in: Lab.store).isEmpty)
         }
 
         @Test func afterKillNineTheNextStartFindsEverythingClean() async throws {
@@ -63,6 +64,7 @@ extension EndToEnd {
             let gone = await Traces.eventually(within: .seconds(1)) { Traces.processes("sleep \(marker)").isEmpty }
             #expect(gone, "\(Traces.processes("sleep \(marker)"))")
             #expect(Traces.mounts(under: Lab.store).isEmpty)
+            #expect(try Traces.openRuns(in: Lab.store).isEmpty)
 
             let context = try scratchDirectory(
                 "after", ["Dockerfile": "FROM alpine:3.19\nRUN echo \(marker) > /after\n"])

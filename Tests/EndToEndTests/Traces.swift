@@ -26,6 +26,11 @@ enum Traces {
         return found
     }
 
+    /// What the directories of running steps hold in a store where nothing runs.
+    static func openRuns(in store: String) throws -> [String] {
+        try FileManager.default.contentsOfDirectory(atPath: store + "/runs")
+    }
+
     private static func processIDs() -> [pid_t] {
         ((try? FileManager.default.contentsOfDirectory(atPath: "/proc")) ?? []).compactMap { pid_t($0) }
     }
