@@ -127,7 +127,8 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(name: "StageSystemTests", dependencies: ["StageSystem", "StoreProbe"], swiftSettings: strict),
         .testTarget(name: "EndToEndTests", swiftSettings: strict),
-        .testTarget(name: "StageContextTests", dependencies: ["StageContext"], swiftSettings: strict),
+        .testTarget(
+            name: "StageContextTests", dependencies: ["StageContext"], exclude: ["Vectors"], swiftSettings: strict),
         .testTarget(
             name: "StageDockerfileTests", dependencies: ["StageDockerfile", "StageGraph"], swiftSettings: strict),
         .testTarget(name: "ArchitectureTests", swiftSettings: strict),
