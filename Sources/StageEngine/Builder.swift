@@ -87,11 +87,7 @@ final class EventSequence: Sendable {
 
     func emit(_ make: @Sendable (_ at: Double) -> BuildEvent) { lock.withLock { _ in observe(make(now)) } }
 
-    var now: Double { seconds(ContinuousClock.now - start) }
-}
-
-func seconds(_ duration: Duration) -> Double {
-    Double(duration.components.seconds) + Double(duration.components.attoseconds) / 1e18
+    var now: Double { (ContinuousClock.now - start) / .seconds(1) }
 }
 
 /// The state of one build. Only its loop changes it.

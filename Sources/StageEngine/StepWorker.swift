@@ -159,7 +159,7 @@ struct StepWorker: Sendable {
             let elapsed = ContinuousClock.now - begin
             var record = StepRecord(
                 key: keyed.key, keyText: keyed.text, title: step.title, stage: step.stage, input: input, result: tree,
-                created: clock(), duration: UInt64(max(0, seconds(elapsed)) * 1e9), log: try log.finish())
+                created: clock(), duration: UInt64(max(0, elapsed / .seconds(1)) * 1e9), log: try log.finish())
             if let earlier {
                 (record.input, record.result, record.created) = (earlier.input, earlier.result, earlier.created)
             }
@@ -178,7 +178,7 @@ struct StepWorker: Sendable {
 
     private func finished(_ step: Step, _ state: StepState, _ begin: ContinuousClock.Instant, reason: String) {
         let id = step.id.index
-        let elapsed = seconds(ContinuousClock.now - begin)
+        let elapsed = (ContinuousClock.now - begin) / .seconds(1)
         events.emit { .stepFinished(step: id, state: state, at: $0, seconds: elapsed, reason: reason) }
     }
 

@@ -4,6 +4,7 @@
 import CLinux
 import Glibc
 import StageSystem
+import Synchronization
 
 /// A file being written under a temporary name; without `commit()`, nothing of it stays.
 final class AtomicFile {
@@ -66,13 +67,18 @@ final class AtomicFile {
     }
 }
 
-/// A file without a name, for bytes whose digest has to be known before they can be placed.
-final class SpoolFile {
-    let fd: CInt
-    private(set) var size: UInt64 = 0
+/// A file without a name, for bytes whose digest has to be known before they can be placed. Nothing of it stays, however
+/// the process ends. One task appends at a time.
+public final class SpoolFile: Sendable {
+    /// Readable at any offset; it stays this object's.
+    public let fd: CInt
+    private let count = Atomic<UInt64>(0)
+
+    /// Bytes appended so far.
+    var size: UInt64 { count.load(ordering: .acquiring) }
 
     /// - Parameter directory: on the filesystem where there is room for it.
-    init(in directory: String) throws(ImageError) {
+    public init(in directory: String) throws(ImageError) {
         let flags = O_RDWR | O_CLOEXEC
         let nameless = open(directory, flags | clinux_o_tmpfile, 0o600)
         if nameless >= 0 || (errno != EOPNOTSUPP && errno != EISDIR) {
@@ -91,9 +97,9 @@ final class SpoolFile {
 
     deinit { close(fd) }
 
-    func append(_ bytes: UnsafeRawBufferPointer) throws(ImageError) {
+    public func append(_ bytes: UnsafeRawBufferPointer) throws(ImageError) {
         try calling { () throws(SystemError) in try writeAll(fd, bytes, "a temporary file") }
-        size += UInt64(bytes.count)
+        count.add(UInt64(bytes.count), ordering: .releasing)
     }
 
     /// All of it, from the start.

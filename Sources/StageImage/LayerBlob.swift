@@ -6,9 +6,7 @@ import StageStore
 import StageSystem
 
 /// A compressed layer in a temporary file that has no name.
-///
-/// `@unchecked Sendable`: nothing changes after `init`, and reading by offset needs no lock.
-public final class LayerBlob: @unchecked Sendable {
+public final class LayerBlob: Sendable {
     public let descriptor: Descriptor
     public let diffID: Digest
     private let spool: SpoolFile

@@ -39,7 +39,7 @@ struct BuildFlow: Sendable {
     let observe: @Sendable (BuildEvent) -> Void
     let begin = ContinuousClock.now
 
-    var elapsed: Double { seconds(ContinuousClock.now - begin) }
+    var elapsed: Double { (ContinuousClock.now - begin) / .seconds(1) }
 
     func run() async throws(StageRunError) -> BuildReport {
         let source = try readDockerfile()
@@ -247,10 +247,6 @@ private final class SerialObserver: Sendable {
     var time = timespec()
     clock_gettime(CLOCK_REALTIME, &time)
     return Timestamp(seconds: Int64(time.tv_sec), nanoseconds: UInt32(time.tv_nsec))
-}
-
-func seconds(_ duration: Duration) -> Double {
-    Double(duration.components.seconds) + Double(duration.components.attoseconds) / 1e18
 }
 
 extension Platform {

@@ -169,16 +169,16 @@ private struct ImageFetch: Sendable {
     /// Downloads a layer into a file without a name, so that nothing stays behind however this ends, and reads it.
     private func read(_ blob: BlobDescriptor) async throws(StageRunError) -> Read {
         let file: SpoolFile
-        do throws(SystemError) { file = try SpoolFile(in: root.path + "/tmp") } catch { throw .store(.system(error)) }
+        do throws(ImageError) { file = try SpoolFile(in: root.path + "/tmp") } catch { throw spoolFailure(error) }
         do {
             try await root.registry().fetchBlob(blob, from: reference) { piece in
-                try file.append(piece)
+                try piece.withUnsafeBytes { try file.append($0) }
                 progress.add(piece.count)
             }
         } catch let error as RegistryError {
             throw failure(error)
-        } catch let error as SystemError {
-            throw .store(.system(error))
+        } catch let error as ImageError {
+            throw spoolFailure(error)
         } catch {
             throw .cancelled
         }
@@ -187,29 +187,16 @@ private struct ImageFetch: Sendable {
         let layer = try await root.blocking { () throws(StageRunError) in
             try imaging { () throws(ImageError) in
                 let source = DescriptorSource(
-                    file.fd.raw, offset: 0, size: descriptor.size, name: blob.digest.description)
+                    file.fd, offset: 0, size: descriptor.size, name: blob.digest.description)
                 return try ParsedLayer(blob: descriptor, from: source, into: store)
             }
         }
         return (layer, descriptor)
     }
-}
 
-/// A file without a name.
-private final class SpoolFile: Sendable {
-    let fd: OwnedFD
-
-    init(in directory: String) throws(SystemError) {
-        // O_TMPFILE
-        fd = try OwnedFD.open(directory, O_RDWR | 0o20200000, mode: 0o600)
-    }
-
-    func append(_ bytes: [UInt8]) throws(SystemError) {
-        let result: Result<Void, SystemError> = bytes.withUnsafeBytes { buffer in
-            do throws(SystemError) { return .success(try writeAll(fd.raw, buffer, "a download")) } catch {
-                return .failure(error)
-            }
-        }
-        try result.get()
+    /// The download lies in the store's directory: a full disk there is the store's to explain.
+    private func spoolFailure(_ error: ImageError) -> StageRunError {
+        if case .system(let error) = error { return .store(.system(error)) }
+        return .failed(error.description)
     }
 }
