@@ -52,9 +52,9 @@ public struct ContextScan: Sendable {
     public var events: [ContextEvent]
 }
 
-/// Scans contexts into a store.
+/// Scans contexts into a store, or whatever else takes contents and directories.
 public struct ContextScanner: Sendable {
-    private let store: Store
+    private let sink: any ContextSink
     private let pool: BlockingPool
     private let width: Int
 
@@ -67,8 +67,13 @@ public struct ContextScanner: Sendable {
     /// - Parameters:
     ///   - store: where contents and directories go; the caller commits it.
     ///   - pool: where all that blocks runs.
-    public init(store: Store, pool: BlockingPool) {
-        self.store = store
+    public init(store: Store, pool: BlockingPool) { self.init(sink: store, pool: pool) }
+
+    /// - Parameters:
+    ///   - sink: where contents and directories go; `ContextNames` keeps nothing.
+    ///   - pool: where all that blocks runs.
+    public init(sink: any ContextSink, pool: BlockingPool) {
+        self.sink = sink
         self.pool = pool
         width = 2 * max(1, sysconf(CInt(_SC_NPROCESSORS_ONLN)))
     }
@@ -91,17 +96,25 @@ public struct ContextScanner: Sendable {
         throw .unstable(path: request.path)
     }
 
+    /// A scan, and another one where what the index vouched for turned out to be gone from the store.
+    private func scan(_ request: ContextRequest, _ selection: Selection) async throws(ContextError) -> Pass {
+        let pass = try await scan(request, selection, checksEach: false)
+        return pass.outcome.isStale ? try await scan(request, selection, checksEach: true) : pass
+    }
+
     private struct Pass: Sendable {
         var outcome: ScanOutcome
         var scene: ScanScene
     }
 
-    private func scan(_ request: ContextRequest, _ selection: Selection) async throws(ContextError) -> Pass {
-        let store = self.store
+    private func scan(
+        _ request: ContextRequest, _ selection: Selection, checksEach: Bool
+    ) async throws(ContextError) -> Pass {
+        let sink = self.sink
         var pass = try await pool.run { () throws(ContextError) in
-            try Self.begin(request, selection, store)
+            try Self.begin(request, selection, sink, checksEach)
         }
-        if pass.outcome.error == nil, !pass.outcome.rest.isEmpty {
+        if pass.outcome.error == nil, !pass.outcome.isStale, !pass.outcome.rest.isEmpty {
             pass.outcome = await spread(pass.outcome, pass.scene)
         }
         if let error = pass.outcome.error { throw error }
@@ -110,7 +123,7 @@ public struct ContextScanner: Sendable {
 
     /// Opens the context and does the first share of the work: for a small context, all of it.
     private static func begin(
-        _ request: ContextRequest, _ selection: Selection, _ store: Store
+        _ request: ContextRequest, _ selection: Selection, _ sink: any ContextSink, _ checksEach: Bool
     ) throws(ContextError) -> Pass {
         let settled = racyLimit()
         let root: DirectoryDescriptor
@@ -123,14 +136,19 @@ public struct ContextScanner: Sendable {
             default: throw .unreadable(path: request.path, error)
             }
         }
+        let info: clinux_stat
+        do throws(SystemError) { info = try statDescriptor(root.fd.raw, request.path) } catch {
+            throw .unreadable(path: request.path, error)
+        }
         let index = request.indexPath.map { StatIndex.load($0) } ?? .empty
         let scene = ScanScene(
-            path: request.path, store: store, rules: request.rules, index: index,
-            opener: DirectoryOpener(root: root), leftOut: identity(of: request.leftOut), settled: settled)
+            path: request.path, sink: sink, rules: request.rules, index: index,
+            opener: DirectoryOpener(root: root), leftOut: identity(of: request.leftOut), settled: settled,
+            device: info.dev, isTrusted: InodeTrust.holds(root.fd.raw), checksEach: checksEach)
         let directory = ScannedDirectory(
-            parent: nil, name: FileName(bytes: []), attributes: Attributes(mode: 0o755), reach: selection.root,
-            pattern: nil,
-            isKept: true)
+            parent: nil, name: FileName(bytes: []), attributes: Attributes(mode: 0o755), device: info.dev,
+            inode: info.ino, reach: selection.root, pattern: nil, isKept: true,
+            record: index.find(device: info.dev, inode: info.ino))
         let outcome = ScanWorker.work([.directory(directory)], in: scene, budget: firstShare)
         return Pass(outcome: outcome, scene: scene)
     }
@@ -150,7 +168,7 @@ public struct ContextScanner: Sendable {
             var total = start
             var running = 0
             while true {
-                while total.error == nil, running < width, !total.rest.isEmpty {
+                while total.error == nil, !total.isStale, running < width, !total.rest.isEmpty {
                     let count = min(64, max(1, total.rest.count / width))
                     let units = Array(total.rest.suffix(count))
                     total.rest.removeLast(count)
@@ -162,7 +180,7 @@ public struct ContextScanner: Sendable {
                 guard let outcome = await group.next() else { return total }
                 running -= 1
                 total.absorb(outcome)
-                if total.error != nil { group.cancelAll() }
+                if total.error != nil || total.isStale { group.cancelAll() }
             }
         }
     }
@@ -174,9 +192,9 @@ public struct ContextScanner: Sendable {
             tree: tree, files: outcome.files, bytes: outcome.bytes, directories: outcome.directories,
             read: outcome.read,
             readBytes: outcome.readBytes, unchanged: outcome.unchanged, events: outcome.events)
-        if let indexPath = request.indexPath, !outcome.records.isEmpty {
+        if let indexPath = request.indexPath, !outcome.blocks.isEmpty {
             let failure = await pool.run { () -> SystemError? in
-                let bytes = pass.scene.index.merged(new: outcome.records, seen: outcome.seen)
+                let bytes = pass.scene.index.merged(new: outcome.blocks, seen: outcome.seen)
                 do throws(SystemError) {
                     try StatIndex.write(bytes, to: indexPath)
                     return nil

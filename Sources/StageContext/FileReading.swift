@@ -8,45 +8,58 @@ import StageSystem
 
 /// What became of reading a file.
 enum FileOutcome {
-    case read(StatRecord, clinux_stat)
+    case read(ReadFile)
     case vanished
     /// It is no regular file any more.
     case replaced
 }
 
+/// A file's content by its names, and the state that it was read in.
+struct ReadFile {
+    let info: clinux_stat
+    let digest: Digest
+    let fingerprint: Fingerprint
+}
+
 /// Reads files; owns the buffer that is used for all of them.
 struct FileReader: ~Copyable {
-    private let buffer: UnsafeMutableRawBufferPointer
-    private let store: Store
+    let buffer: UnsafeMutableRawBufferPointer
+    private let sink: any ContextSink
     private let settled: Timestamp
     private static let bufferSize = 256 * 1024
     private static let attempts = 5
 
-    init(store: Store, settled: Timestamp) {
-        self.store = store
+    init(sink: any ContextSink, settled: Timestamp) {
+        self.sink = sink
         self.settled = settled
         buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: Self.bufferSize, alignment: 64)
     }
 
     deinit { buffer.deallocate() }
 
-    /// Reads `name` in `directory`, whose state was `info`.
+    /// Reads `name` in `directory`.
     ///
-    /// - Parameter known: what the index has of this file; its digest stays when the content proves to be the same.
+    /// - Parameters:
+    ///   - seen: its state, when that was looked up before.
+    ///   - known: what the index has of this file; its digest stays when the content proves to be the same.
+    ///   - isTrusted: whether times on this filesystem can be relied on.
     func read(
-        _ directory: CInt, _ name: FileName, _ info: clinux_stat, known: StatRecord?,
+        _ directory: CInt, _ name: FileName, seen: clinux_stat?, known: KnownFile?, isTrusted: Bool,
         path: () -> String
     ) throws(ContextError) -> FileOutcome {
-        var info = info
+        var seen = seen
         for attempt in 0..<Self.attempts {
             if attempt > 0 {
                 // Whoever writes gets a moment to finish.
                 usleep(500 << UInt32(attempt))
-                do throws(SystemError) { info = try statEntry(directory, name) } catch {
+                do throws(SystemError) {
+                    let info = try statEntry(directory, name)
+                    if FileType(mode: info.mode) != .file { return .replaced }
+                    seen = info
+                } catch {
                     if error.errno == ENOENT { return .vanished }
                     throw .unreadable(path: path(), error)
                 }
-                if FileType(mode: info.mode) != .file { return .replaced }
             }
             let raw = name.withCString {
                 openat(directory, $0, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
@@ -57,7 +70,7 @@ struct FileReader: ~Copyable {
                 throw .unreadable(path: path(), SystemError("open", name.description, errno: code))
             }
             let fd = OwnedFD(owning: raw)
-            if let record = try read(fd.raw, info, known, path) { return .read(record, info) }
+            if let read = try read(fd.raw, seen, known, isTrusted, path) { return .read(read) }
         }
         // ENOENT each time: it is gone, or somebody plays games.
         do throws(SystemError) { _ = try statEntry(directory, name) } catch {
@@ -66,49 +79,77 @@ struct FileReader: ~Copyable {
         throw .unstable(path: path())
     }
 
-    /// One attempt; nil when the file was not in the state `info` from first byte to last.
+    /// One attempt; nil when the file was not in one state from first byte to last.
     private func read(
-        _ fd: CInt, _ info: clinux_stat, _ known: StatRecord?, _ path: () -> String
-    ) throws(ContextError) -> StatRecord? {
-        let signature = StatSignature(info)
-        if info.size >= UInt64(buffer.count) { return try readLarge(fd, signature, known, path) }
+        _ fd: CInt, _ seen: clinux_stat?, _ known: KnownFile?, _ isTrusted: Bool, _ path: () -> String
+    ) throws(ContextError) -> ReadFile? {
+        let filled: Int
+        let info: clinux_stat
         do throws(SystemError) {
-            var filled = 0
-            repeat {
-                guard let base = buffer.baseAddress else { break }
-                let count = try retrying("read", "") { Glibc.read(fd, base + filled, buffer.count - filled) }
-                if count == 0 { break }
-                filled += count
-            } while filled < Int(info.size)
-            guard try isStill(signature, fd), filled == Int(info.size) else { return nil }
+            filled = try readFile(fd, expecting: seen?.size)
+            info = try statDescriptor(fd)
         } catch {
+            // What was a file when it was listed can be a directory or a fifo by now.
+            if error.errno == EISDIR || error.errno == EAGAIN || error.errno == EINVAL { return nil }
             throw .unreadable(path: path(), error)
         }
-        let bytes = UnsafeRawBufferPointer(rebasing: buffer[..<Int(info.size)])
+        guard FileType(mode: info.mode) == .file else { return nil }
+        if filled == buffer.count { return try readLarge(fd, info, known, path) }
+        guard filled == Int(clamping: info.size) else { return nil }
+        let signature = StatSignature(info)
+        // One state from first byte to last: as it was seen before, or not changed since the scan began.
+        let isOne = seen.map { StatSignature($0) == signature } ?? (isTrusted && signature.isSettled(before: settled))
+        if !isOne {
+            // Changed just now: read again, with this state to compare with.
+            if seen != nil { return nil }
+            try rewind(fd, path)
+            return try read(fd, info, known, isTrusted, path)
+        }
+        let bytes = UnsafeRawBufferPointer(rebasing: buffer[..<filled])
         let fingerprint = Fingerprint.of(bytes)
-        if let kept = try keeps(known, signature, fingerprint) { return kept }
+        if let kept = try keeps(known, info, fingerprint) { return kept }
         do throws(StoreError) {
-            return outcome(signature, try store.put(bytes), fingerprint)
+            return ReadFile(info: info, digest: try sink.put(bytes), fingerprint: fingerprint)
         } catch { throw .store(error) }
     }
 
+    /// Reads until the file ends or the buffer is full; of a file of a known size not further than that.
+    private func readFile(_ fd: CInt, expecting size: UInt64?) throws(SystemError) -> Int {
+        var filled = 0
+        let wanted = min(buffer.count, size.map { Int(clamping: max($0, 1)) } ?? buffer.count)
+        while filled < buffer.count, let base = buffer.baseAddress {
+            let room = buffer.count - filled
+            let count = try retrying("read", "") { Glibc.read(fd, base + filled, room) }
+            filled += count
+            // A regular file gives less than it was asked for only where it ends.
+            if count < room || (size != nil && filled >= wanted) { break }
+        }
+        return filled
+    }
+
     private func readLarge(
-        _ fd: CInt, _ signature: StatSignature, _ known: StatRecord?, _ path: () -> String
-    ) throws(ContextError) -> StatRecord? {
-        if let known, known.signature.size == signature.size {
+        _ fd: CInt, _ info: clinux_stat, _ known: KnownFile?, _ path: () -> String
+    ) throws(ContextError) -> ReadFile? {
+        let signature = StatSignature(info)
+        try rewind(fd, path)
+        if let known, known.size == info.size {
             // A touched file is likely the same: XXH3 alone tells, at a tenth of the price.
             let hashed = try hash(fd, path) { _ throws(StoreError) in }
-            guard hashed.size == signature.size, try checked(signature, fd, path) else { return nil }
-            if let kept = try keeps(known, signature, hashed.fingerprint) { return kept }
-            if lseek(fd, 0, SEEK_SET) != 0 { throw .unreadable(path: path(), .last("lseek")) }
+            guard hashed.size == info.size, try isStill(signature, fd, path) else { return nil }
+            if let kept = try keeps(known, info, hashed.fingerprint) { return kept }
+            try rewind(fd, path)
         }
         var ingest: any ContentIngest
-        do throws(StoreError) { ingest = try store.ingest() } catch { throw .store(error) }
+        do throws(StoreError) { ingest = try sink.ingest() } catch { throw .store(error) }
         let hashed = try hash(fd, path) { piece throws(StoreError) in try ingest.update(piece) }
-        guard hashed.size == signature.size, try checked(signature, fd, path) else { return nil }
+        guard hashed.size == info.size, try isStill(signature, fd, path) else { return nil }
         do throws(StoreError) {
-            return outcome(signature, try ingest.finish().digest, hashed.fingerprint)
+            return ReadFile(info: info, digest: try ingest.finish().digest, fingerprint: hashed.fingerprint)
         } catch { throw .store(error) }
+    }
+
+    private func rewind(_ fd: CInt, _ path: () -> String) throws(ContextError) {
+        if lseek(fd, 0, SEEK_SET) != 0 { throw .unreadable(path: path(), .last("lseek")) }
     }
 
     private func hash(
@@ -129,27 +170,21 @@ struct FileReader: ~Copyable {
         return (hasher.finalize(), size)
     }
 
-    private func isStill(_ signature: StatSignature, _ fd: CInt) throws(SystemError) -> Bool {
-        StatSignature(try statDescriptor(fd)) == signature
-    }
-
-    private func checked(_ signature: StatSignature, _ fd: CInt, _ path: () -> String) throws(ContextError) -> Bool {
-        do throws(SystemError) { return try isStill(signature, fd) } catch { throw .unreadable(path: path(), error) }
+    private func isStill(
+        _ signature: StatSignature, _ fd: CInt, _ path: () -> String
+    ) throws(ContextError) -> Bool {
+        do throws(SystemError) { return StatSignature(try statDescriptor(fd)) == signature } catch {
+            throw .unreadable(path: path(), error)
+        }
     }
 
     private func keeps(
-        _ known: StatRecord?, _ signature: StatSignature, _ fingerprint: Fingerprint
-    ) throws(ContextError) -> StatRecord? {
-        guard let known, known.fingerprint == fingerprint, known.signature.size == signature.size else { return nil }
+        _ known: KnownFile?, _ info: clinux_stat, _ fingerprint: Fingerprint
+    ) throws(ContextError) -> ReadFile? {
+        guard let known, known.fingerprint == fingerprint, known.size == info.size else { return nil }
         do throws(StoreError) {
-            guard try store.size(of: known.digest) == signature.size else { return nil }
+            guard try sink.holds([known.digest]) == [true] else { return nil }
         } catch { throw .store(error) }
-        return outcome(signature, known.digest, fingerprint)
-    }
-
-    private func outcome(_ signature: StatSignature, _ digest: Digest, _ fingerprint: Fingerprint) -> StatRecord {
-        StatRecord(
-            signature: signature, isTrusted: signature.isSettled(before: settled), digest: digest,
-            fingerprint: fingerprint)
+        return ReadFile(info: info, digest: known.digest, fingerprint: fingerprint)
     }
 }

@@ -2,6 +2,7 @@
 
 import CLinux
 import Glibc
+import StageHash
 import StageStore
 import StageSystem
 import Synchronization
@@ -12,21 +13,62 @@ final class DirectoryDescriptor: Sendable {
     init(_ fd: consuming OwnedFD) { self.fd = fd }
 }
 
+/// An entry that was looked at anew.
+struct FoundEntry: Sendable {
+    /// Its number in the directory's listing.
+    let number: UInt32
+    let item: DirectoryObject.Item
+    /// What the index will compare with; nil keeps the entry out of the index, and so do directories.
+    var signature: StatSignature?
+    var isTrusted = false
+    var fingerprint: Fingerprint?
+    /// A directory that the index vouched for, and nobody else yet.
+    var isReused = false
+}
+
+/// An entry that the index has as it is.
+struct KnownEntry: Sendable {
+    let number: UInt32
+    /// Its position in the directory's record.
+    let position: UInt32
+}
+
+/// What one part of a directory came to.
+struct DirectoryFindings: Sendable {
+    var found: [FoundEntry] = []
+    /// Unchanged, and in the tree.
+    var unchanged: [KnownEntry] = []
+    /// In the index and in the directory, but not taken this time: kept for a scan that takes them.
+    var spared: [KnownEntry] = []
+
+    mutating func absorb(_ other: DirectoryFindings) {
+        if found.isEmpty { found = other.found } else { found += other.found }
+        if unchanged.isEmpty { unchanged = other.unchanged } else { unchanged += other.unchanged }
+        spared += other.spared
+    }
+}
+
 /// One directory of the context.
 final class ScannedDirectory: Sendable {
     let parent: ScannedDirectory?
     /// Its name in the parent; the root's is not used.
     let name: FileName
+    /// Its number in the parent's listing.
+    let number: UInt32
     let depth: Int
     let attributes: Attributes
+    let device: UInt64
+    let inode: UInt64
     let reach: Selection.Reach
     /// The last ignore pattern that matched it or a directory above.
     let pattern: Int?
     /// False for a directory that is there for the sake of what is in it: without that it vanishes.
     let isKept: Bool
+    /// What the index has of it.
+    let record: DirectoryRecord?
 
     private struct State {
-        var items: [DirectoryObject.Item] = []
+        var findings = DirectoryFindings()
         /// Parts of its own listing, and subdirectories, that are not in yet.
         var pending = 1
     }
@@ -34,15 +76,19 @@ final class ScannedDirectory: Sendable {
     private let state = Mutex(State())
 
     init(
-        parent: ScannedDirectory?, name: FileName, attributes: Attributes, reach: Selection.Reach, pattern: Int?,
-        isKept: Bool
+        parent: ScannedDirectory?, name: FileName, number: UInt32 = 0, attributes: Attributes, device: UInt64,
+        inode: UInt64, reach: Selection.Reach, pattern: Int?, isKept: Bool, record: DirectoryRecord?
     ) {
         self.parent = parent
         self.name = name
+        self.number = number
         self.attributes = attributes
+        self.device = device
+        self.inode = inode
         self.reach = reach
         self.pattern = pattern
         self.isKept = isKept
+        self.record = record
         depth = (parent?.depth ?? -1) + 1
     }
 
@@ -64,14 +110,14 @@ final class ScannedDirectory: Sendable {
     /// Says that so many more parts or subdirectories will come in.
     func expect(_ count: Int) { state.withLock { $0.pending += count } }
 
-    /// Takes in the items of one part; gives the directory's content when that was the last one.
-    func finish(_ items: [DirectoryObject.Item]) -> [DirectoryObject.Item]? {
+    /// Takes in what one part came to; gives what the directory came to when that was the last one.
+    func finish(_ findings: DirectoryFindings) -> DirectoryFindings? {
         state.withLock { state in
-            if state.items.isEmpty { state.items = items } else { state.items.append(contentsOf: items) }
+            state.findings.absorb(findings)
             state.pending -= 1
             if state.pending > 0 { return nil }
-            var all: [DirectoryObject.Item] = []
-            swap(&all, &state.items)
+            var all = DirectoryFindings()
+            swap(&all, &state.findings)
             return all
         }
     }

@@ -66,6 +66,13 @@ public struct Digest: Hashable, Comparable, Sendable, Codable, CustomStringConve
         for word in [a, b, c, d] { withUnsafeBytes(of: word.bigEndian) { buffer.append(contentsOf: $0) } }
     }
 
+    /// Writes the 32 bytes to the start of `buffer`, which has room for them.
+    public func write(to buffer: UnsafeMutableRawBufferPointer) {
+        for (index, word) in [a, b, c, d].enumerated() {
+            buffer.storeBytes(of: word.bigEndian, toByteOffset: index * 8, as: UInt64.self)
+        }
+    }
+
     /// 64 lower-case hex digits.
     public var hex: String {
         let digits = Array("0123456789abcdef".utf8)

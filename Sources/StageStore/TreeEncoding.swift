@@ -11,6 +11,11 @@ extension DirectoryObject {
     /// The bytes whose SHA-256 is the identity.
     public func identityBytes() -> [UInt8] { encode(identityOnly: true) }
 
+    /// What the directory is called, kept or not.
+    public func names() -> TreeRef {
+        TreeRef(identity: Digest.of(identityBytes()), object: Digest.of(encoded()))
+    }
+
     private func encode(identityOnly: Bool) -> [UInt8] {
         var out = ByteWriter()
         out.bytes.reserveCapacity(64 + items.count * 96)
