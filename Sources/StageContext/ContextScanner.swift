@@ -144,7 +144,8 @@ public struct ContextScanner: Sendable {
         let scene = ScanScene(
             path: request.path, sink: sink, rules: request.rules, index: index,
             opener: DirectoryOpener(root: root), leftOut: identity(of: request.leftOut), settled: settled,
-            device: info.dev, isTrusted: InodeTrust.holds(root.fd.raw), checksEach: checksEach)
+            device: info.dev, isTrusted: InodeTrust.holds(root.fd.raw), checksEach: checksEach,
+            isIndexed: request.indexPath != nil)
         let directory = ScannedDirectory(
             parent: nil, name: FileName(bytes: []), attributes: Attributes(mode: 0o755), device: info.dev,
             inode: info.ino, reach: selection.root, pattern: nil, isKept: true,

@@ -53,7 +53,7 @@ extension ScanWorker {
             }
             let rows = IndexRows(directory, all, scene.index)
             let ref = try scene.sink.put(DirectoryObject(attributes: directory.attributes, items: rows.items))
-            if let block = rows.block(ref) { outcome.blocks.append(block) }
+            if scene.isIndexed, let block = rows.block(ref) { outcome.blocks.append(block) }
             return (ref, false)
         } catch { throw .store(error) }
     }
@@ -64,7 +64,7 @@ extension ScanWorker {
             record.mode == directory.attributes.mode, record.time == directory.attributes.time,
             all.unchanged.count + all.found.count == record.taken
         else { return nil }
-        return scene.index.bytes.withUnsafeBytes { index in
+        return scene.index.withBytes { index in
             var turn = 0
             for entry in all.found {
                 guard case .directory(let found) = entry.item.entry,
@@ -90,7 +90,7 @@ extension ScanWorker {
         }
         let isRecordHeld =
             try record.ref.map { ref throws(StoreError) in try scene.sink.holds([ref.object]) == [true] } ?? false
-        let questions: [Digest] = scene.index.bytes.withUnsafeBytes { index in
+        let questions: [Digest] = scene.index.withBytes { index in
             var turn = 0
             var digests: [Digest] = []
             for entry in reused {
@@ -147,7 +147,7 @@ private struct IndexRows {
             rows.append(Row(name: entry.item.name, number: entry.number, old: nil, found: place, isTaken: true))
         }
         if let record = directory.record {
-            index.bytes.withUnsafeBytes { bytes in
+            index.withBytes { bytes in
                 for (entries, isTaken) in [(all.unchanged, true), (spared(record, bytes), false)] {
                     for entry in entries {
                         let name = FileName(bytes: record.name(Int(entry.position), bytes))
@@ -159,9 +159,17 @@ private struct IndexRows {
             }
         }
         // A directory that changes while it is listed can give a name twice: one of them counts.
-        rows.sort { $0.name < $1.name }
-        rows = zip(rows.indices, rows).filter { $0 == 0 || rows[$0 - 1].name != $1.name }.map { $1 }
+        rows = Self.sorted(rows)
         items = takenItems()
+    }
+
+    private static func sorted(_ rows: [Row]) -> [Row] {
+        var order = Array(rows.indices)
+        rows.withUnsafeBufferPointer { rows in order.sort { rows[$0].name < rows[$1].name } }
+        var sorted: [Row] = []
+        sorted.reserveCapacity(rows.count)
+        for index in order where sorted.last?.name != rows[index].name { sorted.append(rows[index]) }
+        return sorted
     }
 
     /// What is known of entries that this scan did not take. Where names were asked for, the others were not even seen.
@@ -177,7 +185,7 @@ private struct IndexRows {
     private func takenItems() -> [DirectoryObject.Item] {
         var items: [DirectoryObject.Item] = []
         items.reserveCapacity(rows.count)
-        index.bytes.withUnsafeBytes { bytes in
+        index.withBytes { bytes in
             for row in rows where row.isTaken {
                 if row.found >= 0 {
                     items.append(all.found[row.found].item)
@@ -197,7 +205,9 @@ private struct IndexRows {
         var bytes = [UInt8](repeating: 0, count: order + 4 * count)
         bytes.reserveCapacity(bytes.count + texts)
         bytes.withUnsafeMutableBytes { head(ref, $0) }
-        for (position, row) in rows.enumerated() {
+        let places = rows.indices.sorted { rows[$0].number < rows[$1].number }
+        for (position, place) in places.enumerated() {
+            let row = rows[place]
             let start = DirectoryRecord.head + position * DirectoryRecord.entrySize
             let name = bytes.count - order - 4 * count
             bytes += row.name.bytes
@@ -206,6 +216,7 @@ private struct IndexRows {
                 return (offset: bytes.count - order - 4 * count, count: text.count)
             }
             bytes.withUnsafeMutableBytes { out in
+                out.put(UInt32(position), order + 4 * place)
                 let entry = UnsafeMutableRawBufferPointer(rebasing: out[start..<(start + DirectoryRecord.entrySize)])
                 fill(entry, row)
                 entry.put(UInt32(name), 44)
@@ -216,13 +227,9 @@ private struct IndexRows {
                 }
             }
         }
-        let places = rows.indices.sorted { rows[$0].number < rows[$1].number }
-        bytes.withUnsafeMutableBytes { out in
-            for (place, position) in places.enumerated() { out.put(UInt32(position), order + 4 * place) }
-        }
         // The generation alone is no news.
         if let record = directory.record, record.range.count == bytes.count,
-            index.bytes[record.range].dropFirst(4).elementsEqual(bytes.dropFirst(4))
+            index.withBytes({ old in bytes.withUnsafeBytes { same(old, record.range, $0) } })
         {
             return nil
         }
@@ -241,7 +248,7 @@ private struct IndexRows {
 
     private func fill(_ entry: UnsafeMutableRawBufferPointer, _ row: Row) {
         if let old = row.old, let record = directory.record {
-            index.bytes.withUnsafeBytes { entry.copyMemory(from: record.raw(old, $0)) }
+            index.withBytes { entry.copyMemory(from: record.raw(old, $0)) }
             entry[51] = entry[51] & ~EntryFlags.taken | (row.isTaken ? EntryFlags.taken : 0)
             return
         }
@@ -282,10 +289,15 @@ private struct IndexRows {
             return target
         }
         guard let old = row.old, let record = directory.record else { return nil }
-        return index.bytes.withUnsafeBytes {
+        return index.withBytes {
             record.kind(old, $0) == .symlink ? Array(record.target(old, $0)) : nil
         }
     }
+}
+
+/// Whether `new` says what `old` has in `range`, but for the generation.
+private func same(_ old: UnsafeRawBufferPointer, _ range: Range<Int>, _ new: UnsafeRawBufferPointer) -> Bool {
+    old[range].dropFirst(4).elementsEqual(new.dropFirst(4))
 }
 
 extension UnsafeMutableRawBufferPointer {

@@ -1,7 +1,8 @@
 // One directory of the stat index: what its entries were, and the tree that they made.
 //
 // A block: generation 4, entries 4, taken entries 4, mode 4, time 8 + 4, flags 4 (1: it has a tree), identity 32, object
-// 32; then 120 bytes an entry in name order; the entries' positions in the kernel's order, 4 each; names and link targets.
+// 32; then 120 bytes an entry in the kernel's order, which a scan meets again; the entries' positions in name order, 4
+// each; names and link targets.
 // An entry: inode 8, size 8, mtime and ctime seconds 8 + 8, their nanoseconds 4 + 4, mode 4, name offset 4, name length 2,
 // kind 1, flags 1 (1: its signature is trusted, 2: it is in the tree), 4 unused; then, a file: digest 32, XXH3-128 16; a
 // directory: identity 32, object 32; a symlink: target offset 4 and length 4; a device: major 4, minor 4.
@@ -72,29 +73,19 @@ struct DirectoryRecord: Sendable {
         return UnsafeRawBufferPointer(rebasing: bytes[start..<(start + length)])
     }
 
-    /// The entry called `wanted`, as position in name order.
+    /// The position of the entry called `wanted`.
     ///
-    /// - Parameter turn: the place in the kernel's order where it is expected; moved behind it when it is there.
+    /// - Parameter turn: where it is expected; moved behind it when it is there. Entries that went away are skipped, and a
+    ///   new one leaves the turn where it is.
+    @inline(__always)
     func find(_ wanted: UnsafeRawBufferPointer, turn: inout Int, _ bytes: UnsafeRawBufferPointer) -> Int? {
-        if turn < count {
-            let expected = Int(bytes.half(order + turn * 4))
-            if expected < count {
-                if Self.order(name(expected, bytes), wanted) == 0 {
-                    turn += 1
-                    return expected
-                }
-            }
+        for position in turn..<max(turn, min(count, turn + 9)) where Self.order(name(position, bytes), wanted) == 0 {
+            turn = position + 1
+            return position
         }
-        // Entries that went away are skipped; a new one leaves the turn where it is.
-        for place in (turn + 1)..<max(turn + 1, min(count, turn + 9)) {
-            let candidate = Int(bytes.half(order + place * 4))
-            guard candidate < count else { break }
-            if Self.order(name(candidate, bytes), wanted) == 0 {
-                turn = place + 1
-                return candidate
-            }
-        }
-        return search(wanted, bytes)
+        guard let position = search(wanted, bytes) else { return nil }
+        turn = position + 1
+        return position
     }
 
     private func search(_ wanted: UnsafeRawBufferPointer, _ bytes: UnsafeRawBufferPointer) -> Int? {
@@ -102,8 +93,10 @@ struct DirectoryRecord: Sendable {
         var high = count
         while low < high {
             let middle = (low + high) / 2
-            let difference = Self.order(name(middle, bytes), wanted)
-            if difference == 0 { return middle }
+            let position = Int(bytes.half(order + middle * 4))
+            guard position < count else { return nil }
+            let difference = Self.order(name(position, bytes), wanted)
+            if difference == 0 { return position }
             if difference < 0 { low = middle + 1 } else { high = middle }
         }
         return nil

@@ -30,12 +30,12 @@ struct IgnorePattern: Sendable {
         case tokens([Token])
 
         /// True when the whole path matches; `characters` are those of the path.
-        func matches(_ path: [UInt8], _ characters: @autoclosure () -> [UInt32]) -> Bool {
+        func matches(_ path: UnsafeRawBufferPointer, _ characters: () -> [UInt32]) -> Bool {
             switch self {
-            case .exact(let bytes): path == bytes
-            case .prefix(let bytes): path.starts(with: bytes)
+            case .exact(let bytes): path.elementsEqual(bytes)
+            case .prefix(let bytes): path.begins(with: bytes)
             case .suffix(let bytes):
-                path.hasSuffix(bytes) || (bytes.first == 0x2F && path.elementsEqual(bytes.dropFirst()))
+                path.ends(with: bytes) || (bytes.first == 0x2F && path.elementsEqual(bytes.dropFirst()))
             case .tokens(let tokens): TokenRun(tokens).run(characters()).accepted
             }
         }
@@ -50,6 +50,10 @@ struct IgnorePattern: Sendable {
     let head: [UInt8]
     /// The bytes that every match ends with.
     let foot: [UInt8]
+    /// Behind a `**/` at the front: the bytes that some name in every match starts with.
+    let deepHead: [UInt8]
+    /// `*.o` and `**/*.o`, which need no more than a look at the end; nil for all others.
+    private let isAnyDepth: Bool?
 
     /// Compiles a cleaned pattern (without its `!`); nil when its syntax is wrong.
     init?(_ pattern: [UInt8], negated: Bool, line: Int) {
@@ -57,6 +61,8 @@ struct IgnorePattern: Sendable {
         form = parsed
         self.negated = negated
         self.line = line
+        deepHead = Self.deepHead(parsed)
+        isAnyDepth = Self.isEnding(parsed)
         switch parsed {
         case .exact(let bytes): (head, foot) = (bytes, bytes)
         case .prefix(let bytes): (head, foot) = (bytes, [])
@@ -67,10 +73,30 @@ struct IgnorePattern: Sendable {
         }
     }
 
-    /// True when the pattern matches this whole path.
-    func matches(_ path: [UInt8], _ characters: @autoclosure () -> [UInt32]) -> Bool {
-        if case .tokens = form, !path.starts(with: head) || !path.hasSuffix(foot) { return false }
-        return form.matches(path, characters())
+    private static func deepHead(_ form: Form) -> [UInt8] {
+        guard case .tokens(let tokens) = form, tokens.starts(with: [.deepEntry, .deepLoop]) else { return [] }
+        let literal = literalBytes(tokens.dropFirst(2).prefix { $0.isLiteral })
+        return Array(literal.prefix { $0 != 0x2F })
+    }
+
+    /// For a `*` and literals without `/`: whether `**/` stands before them. A literal that begins beyond ASCII could
+    /// begin within a character of the path, so those are left to the full match.
+    private static func isEnding(_ form: Form) -> Bool? {
+        guard case .tokens(var tokens) = form else { return nil }
+        let isDeep = tokens.starts(with: [.deepEntry, .deepLoop])
+        if isDeep { tokens.removeFirst(2) }
+        guard tokens.first == .star, tokens.count > 1, tokens.dropFirst().allSatisfy(\.isLiteral) else { return nil }
+        let literal = literalBytes(tokens.dropFirst())
+        guard let first = literal.first, first < 0x80, !literal.contains(0x2F) else { return nil }
+        return isDeep
+    }
+
+    /// True when the pattern matches this whole path; `characters` are those of the path.
+    func matches(_ path: UnsafeRawBufferPointer, _ characters: () -> [UInt32]) -> Bool {
+        guard case .tokens = form else { return form.matches(path, characters) }
+        if !path.begins(with: head) || !path.ends(with: foot) { return false }
+        if let isAnyDepth { return isAnyDepth || !path.contains(0x2F) }
+        return form.matches(path, characters)
     }
 
     /// True when some path beneath the directory `path` could match.

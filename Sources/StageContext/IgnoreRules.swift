@@ -45,8 +45,8 @@ public struct IgnoreRules: Sendable {
     public let file: String
     let patterns: [IgnorePattern]
     private let lookup: PatternLookup
-    /// True when no `!` pattern is there, so that an ignored directory is ignored with all that is in it.
-    let onlyIgnores: Bool
+    /// The `!` patterns, in order.
+    private let exceptions: [Int]
 
     /// True when nothing is ignored.
     public var isEmpty: Bool { patterns.isEmpty }
@@ -61,7 +61,7 @@ public struct IgnoreRules: Sendable {
         self.patterns = patterns
         self.file = file
         lookup = PatternLookup(patterns)
-        onlyIgnores = !patterns.contains { $0.negated }
+        exceptions = patterns.indices.filter { patterns[$0].negated }
     }
 
     /// Reads the text of an ignore file.
@@ -142,71 +142,14 @@ public struct IgnoreRules: Sendable {
 
     /// The last pattern that matches `path` itself, or `parent`, the last one that matched a directory above.
     func last(matching path: [UInt8], after parent: Int?) -> Int? {
-        lookup.last(matching: path, after: parent ?? -1, in: patterns) ?? parent
+        path.withUnsafeBytes { lookup.last(matching: $0, after: parent ?? -1, in: patterns) } ?? parent
     }
 
     /// True when a path beneath the ignored directory `path` could be taken in again.
     ///
     /// - Parameter last: the pattern that decided about the directory.
     func canReinclude(beneath path: [UInt8], after last: Int) -> Bool {
-        if onlyIgnores { return false }
-        return patterns[(last + 1)...].contains { $0.negated && $0.canMatchBeneath(path) }
-    }
-}
-
-/// Finds the patterns that can match a path at all, so that thousands of them cost little.
-private struct PatternLookup: Sendable {
-    /// Whole path -> patterns without wildcards.
-    private var exact: [[UInt8]: [Int]] = [:]
-    /// Last name -> `**/...` patterns that end in it.
-    private var byLastName: [[UInt8]: [Int]] = [:]
-    /// What has to be tried, in order.
-    private var others: [Int] = []
-
-    init(_ patterns: [IgnorePattern]) {
-        for (index, pattern) in patterns.enumerated() {
-            switch pattern.form {
-            case .exact(let bytes): exact[bytes, default: []].append(index)
-            case .suffix(let bytes):
-                guard let slash = bytes.lastIndex(of: 0x2F) else {
-                    others.append(index)
-                    continue
-                }
-                byLastName[Array(bytes[(slash + 1)...]), default: []].append(index)
-            case .prefix, .tokens: others.append(index)
-            }
-        }
-    }
-
-    /// The highest index above `floor` of a pattern that matches.
-    func last(matching path: [UInt8], after floor: Int, in patterns: [IgnorePattern]) -> Int? {
-        var best = floor
-        if let found = exact[path]?.last, found > best { best = found }
-        if !byLastName.isEmpty {
-            let name = path.lastIndex(of: 0x2F).map { Array(path[($0 + 1)...]) } ?? path
-            for index in (byLastName[name] ?? []).reversed() where index > best {
-                if patterns[index].matches(path, []) {
-                    best = index
-                    break
-                }
-            }
-        }
-        var characters: [UInt32]?
-        for index in others.reversed() {
-            if index <= best { break }
-            let matched = patterns[index].matches(
-                path,
-                {
-                    let decoded = characters ?? decodedCharacters(path)
-                    characters = decoded
-                    return decoded
-                }())
-            if matched {
-                best = index
-                break
-            }
-        }
-        return best > floor ? best : nil
+        exceptions.reversed().prefix { $0 > last }.contains { patterns[$0].canMatchBeneath(path) }
     }
 }
 

@@ -46,7 +46,7 @@ extension ScanWorker {
         var failure: ContextError?
         var turn = 0
         var info = clinux_stat()
-        scene.index.bytes.withUnsafeBytes { index in
+        scene.index.withBytes { index in
             listing.forEach { number, type, raw in
                 let position = record?.find(raw, turn: &turn, index)
                 guard let verdict = everything ?? judge(raw, type, directory, &path) else {
@@ -137,7 +137,7 @@ extension ScanWorker {
         _ directory: ScannedDirectory, _ findings: inout DirectoryFindings, _ candidates: inout [Candidate]
     ) throws(ContextError) {
         guard let record = directory.record, !findings.unchanged.isEmpty else { return }
-        let files = scene.index.bytes.withUnsafeBytes { index in
+        let files = scene.index.withBytes { index in
             findings.unchanged.map { record.file(Int($0.position), index) }
         }
         var held: [Bool]
@@ -154,7 +154,7 @@ extension ScanWorker {
             outcome.unchanged -= 1
             outcome.files -= 1
             outcome.bytes -= file.size
-            let name = scene.index.bytes.withUnsafeBytes { Array(record.name(Int(entry.position), $0)) }
+            let name = scene.index.withBytes { Array(record.name(Int(entry.position), $0)) }
             candidates.append(
                 Candidate(
                     number: entry.number, type: UInt8(DT_REG), name: FileName(bytes: name),

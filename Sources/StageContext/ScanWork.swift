@@ -23,6 +23,8 @@ struct ScanScene: Sendable {
     let isTrusted: Bool
     /// True when the sink lost something that the index vouches for: each content is asked for, each directory put.
     let checksEach: Bool
+    /// Whether an index will be written.
+    let isIndexed: Bool
 
     struct DirectoryIdentity: Sendable, Equatable {
         let device: UInt64
@@ -173,7 +175,7 @@ struct ScanWorker: ~Copyable {
         _ findings: inout DirectoryFindings
     ) throws(ContextError) {
         let known: KnownFile? = candidate.position.flatMap { position in
-            scene.index.bytes.withUnsafeBytes { directory.record?.file(position, $0) }
+            scene.index.withBytes { directory.record?.file(position, $0) }
         }
         let outcome = try reader.read(
             descriptor.fd.raw, candidate.name, seen: candidate.info, known: known, isTrusted: isTrusted

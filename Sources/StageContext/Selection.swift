@@ -12,7 +12,7 @@ struct Selection: Sendable {
         func matches(_ name: [UInt8]) -> Bool {
             switch self {
             case .name(let bytes): bytes == name
-            case .wildcard(let form): form.matches(name, decodedCharacters(name))
+            case .wildcard(let form): name.withUnsafeBytes { form.matches($0) { decodedCharacters(name) } }
             }
         }
     }

@@ -22,7 +22,7 @@ struct IndexBlock: Sendable {
 
 /// The records of one context, read-only.
 struct StatIndex: Sendable {
-    let bytes: [UInt8]
+    private let file: MappedFile?
     let count: Int
     let generation: UInt32
 
@@ -32,10 +32,10 @@ struct StatIndex: Sendable {
     /// A directory that so many changed scans in a row did not see is forgotten.
     private static let patience: UInt32 = 16
 
-    static let empty = StatIndex(bytes: [], count: 0, generation: 0)
+    static let empty = StatIndex(file: nil, count: 0, generation: 0)
 
-    private init(bytes: [UInt8], count: Int, generation: UInt32) {
-        self.bytes = bytes
+    private init(file: MappedFile?, count: Int, generation: UInt32) {
+        self.file = file
         self.count = count
         self.generation = generation
     }
@@ -43,32 +43,30 @@ struct StatIndex: Sendable {
     /// Reads the index at `path`; what is missing, torn or foreign is an empty one.
     static func load(_ path: String) -> StatIndex {
         guard let fd = try? OwnedFD.open(path, O_RDONLY | O_NONBLOCK), let info = try? statDescriptor(fd.raw, path),
-            FileType(mode: info.mode) == .file, info.size >= UInt64(header + 8), info.size < 1 << 34
+            FileType(mode: info.mode) == .file, info.size >= UInt64(header + 8), info.size < 1 << 34,
+            let file = try? MappedFile(fd.raw, size: Int(info.size), path)
         else { return .empty }
-        let raw = fd.raw
-        let size = Int(info.size)
-        let bytes = [UInt8](unsafeUninitializedCapacity: size) { buffer, count in
-            count = (try? readFull(raw, UnsafeMutableRawBufferPointer(buffer), path)) ?? 0
-        }
-        return (bytes.count == size ? StatIndex(verifying: bytes) : nil) ?? .empty
+        return StatIndex(verifying: file) ?? .empty
     }
 
-    init?(verifying bytes: [UInt8]) {
-        let facts: (UInt32, Int)? = bytes.withUnsafeBytes { buffer in
-            guard buffer.count >= Self.header + 8, buffer.prefix(4).elementsEqual(Self.magic) else { return nil }
-            let end = buffer.count - 8
-            guard buffer.word(end) == checksum(UnsafeRawBufferPointer(rebasing: buffer[..<end])) else { return nil }
-            let count = buffer.word(8)
-            guard count <= UInt64((end - Self.header) / Self.row) else { return nil }
-            return (buffer.half(4), Int(count))
-        }
-        guard let facts else { return nil }
-        self.init(bytes: bytes, count: facts.1, generation: facts.0)
+    private init?(verifying file: MappedFile) {
+        let buffer = file.bytes
+        guard buffer.count >= Self.header + 8, buffer.prefix(4).elementsEqual(Self.magic) else { return nil }
+        let end = buffer.count - 8
+        guard buffer.word(end) == checksum(buffer.slice(0, end)) else { return nil }
+        let count = buffer.word(8)
+        guard count <= UInt64((end - Self.header) / Self.row) else { return nil }
+        self.init(file: file, count: Int(count), generation: buffer.half(4))
+    }
+
+    /// Calls `body` with the whole index, in which records find their entries.
+    func withBytes<R>(_ body: (UnsafeRawBufferPointer) -> R) -> R {
+        withExtendedLifetime(file) { body(file?.bytes ?? UnsafeRawBufferPointer(start: nil, count: 0)) }
     }
 
     /// What is known of the directory with that device and inode.
     func find(device: UInt64, inode: UInt64) -> DirectoryRecord? {
-        bytes.withUnsafeBytes { buffer in
+        withBytes { buffer in
             var low = 0
             var high = count
             while low < high {
@@ -102,7 +100,7 @@ struct StatIndex: Sendable {
         let fresh = new.sorted { $0.key < $1.key }
         var kept: [(key: (UInt64, UInt64), old: DirectoryRecord?, new: Int)] = []
         kept.reserveCapacity(count + new.count)
-        bytes.withUnsafeBytes { buffer in
+        withBytes { buffer in
             var index = 0
             for row in 0..<count {
                 guard let old = block(row, buffer) else { continue }
@@ -145,7 +143,11 @@ struct StatIndex: Sendable {
         for item in kept {
             let generation = item.old.map { isSeen[$0.row] ? next : $0.generation } ?? next
             let start = out.bytes.count
-            if let old = item.old { out.bytes += bytes[old.range] } else { out.bytes += fresh[item.new].bytes }
+            if let old = item.old {
+                withBytes { out.bytes.append(contentsOf: $0[old.range]) }
+            } else {
+                out.bytes += fresh[item.new].bytes
+            }
             withUnsafeBytes(of: generation.littleEndian) { out.bytes.replaceSubrange(start..<(start + 4), with: $0) }
         }
         out.u64(out.bytes.withUnsafeBytes { checksum($0) })
