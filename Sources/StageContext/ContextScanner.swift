@@ -59,8 +59,8 @@ public struct ContextScanner: Sendable {
     private let width: Int
 
     /// Entries that one worker handles before it gives back what is left.
-    private static let share = 1024
-    private static let firstShare = 512
+    private static let share = 512
+    private static let firstShare = 192
     /// Symlinks to symlinks: after so many rounds everything is scanned.
     private static let rounds = 40
 
@@ -195,9 +195,8 @@ public struct ContextScanner: Sendable {
             readBytes: outcome.readBytes, unchanged: outcome.unchanged, events: outcome.events)
         if let indexPath = request.indexPath, !outcome.blocks.isEmpty {
             let failure = await pool.run { () -> SystemError? in
-                let bytes = pass.scene.index.merged(new: outcome.blocks, seen: outcome.seen)
                 do throws(SystemError) {
-                    try StatIndex.write(bytes, to: indexPath)
+                    try pass.scene.index.update(indexPath, new: outcome.blocks, seen: outcome.seen)
                     return nil
                 } catch { return error }
             }

@@ -26,6 +26,7 @@ struct FileReader: ~Copyable {
     let buffer: UnsafeMutableRawBufferPointer
     private let sink: any ContextSink
     private let settled: Timestamp
+    private var leavesAccessTime = true
     private static let bufferSize = 256 * 1024
     private static let attempts = 5
 
@@ -43,7 +44,7 @@ struct FileReader: ~Copyable {
     ///   - seen: its state, when that was looked up before.
     ///   - known: what the index has of this file; its digest stays when the content proves to be the same.
     ///   - isTrusted: whether times on this filesystem can be relied on.
-    func read(
+    mutating func read(
         _ directory: CInt, _ name: FileName, seen: clinux_stat?, known: KnownFile?, isTrusted: Bool,
         path: () -> String
     ) throws(ContextError) -> FileOutcome {
@@ -61,9 +62,7 @@ struct FileReader: ~Copyable {
                     throw .unreadable(path: path(), error)
                 }
             }
-            let raw = name.withCString {
-                openat(directory, $0, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
-            }
+            let raw = open(directory, name)
             if raw < 0 {
                 let code = errno
                 if code == ENOENT || code == ELOOP || code == EINTR || code == ENXIO { continue }
@@ -77,6 +76,20 @@ struct FileReader: ~Copyable {
             if error.errno == ENOENT { return .vanished }
         }
         throw .unstable(path: path())
+    }
+
+    /// Without a note of the access: a first read after a change would otherwise write to the inode, which costs more
+    /// than the read. Only a file's owner may ask for that.
+    private mutating func open(_ directory: CInt, _ name: FileName) -> CInt {
+        let flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC
+        return name.withCString { name in
+            if leavesAccessTime {
+                let fd = openat(directory, name, flags | clinux_o_noatime)
+                if fd >= 0 || errno != EPERM { return fd }
+                leavesAccessTime = false
+            }
+            return openat(directory, name, flags)
+        }
     }
 
     /// One attempt; nil when the file was not in one state from first byte to last.

@@ -50,7 +50,7 @@ struct IgnorePattern: Sendable {
     let head: [UInt8]
     /// The bytes that every match ends with.
     let foot: [UInt8]
-    /// Behind a `**/` at the front: the bytes that some name in every match starts with.
+    /// The bytes that some name in every match starts with.
     let deepHead: [UInt8]
     /// `*.o` and `**/*.o`, which need no more than a look at the end; nil for all others.
     private let isAnyDepth: Bool?
@@ -73,10 +73,15 @@ struct IgnorePattern: Sendable {
         }
     }
 
+    /// The longest run of literals that follows a `/` or a `**/`, up to the next `/`.
     private static func deepHead(_ form: Form) -> [UInt8] {
-        guard case .tokens(let tokens) = form, tokens.starts(with: [.deepEntry, .deepLoop]) else { return [] }
-        let literal = literalBytes(tokens.dropFirst(2).prefix { $0.isLiteral })
-        return Array(literal.prefix { $0 != 0x2F })
+        guard case .tokens(let tokens) = form else { return [] }
+        var best: [UInt8] = []
+        for index in tokens.indices where tokens[index] == .deepLoop || tokens[index] == .literal(0x2F) {
+            let run = literalBytes(tokens[(index + 1)...].prefix { $0.isLiteral && $0 != .literal(0x2F) })
+            if run.count > best.count { best = run }
+        }
+        return best
     }
 
     /// For a `*` and literals without `/`: whether `**/` stands before them. A literal that begins beyond ASCII could

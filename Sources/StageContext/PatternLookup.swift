@@ -10,14 +10,20 @@ struct PatternLookup: Sendable {
     /// Where in a path a pattern's bytes must stand.
     private enum Place: Int, CaseIterable { case whole, start, end, nameStart, nameWhole }
 
-    /// The bytes' lengths that occur at a place, each with its table.
+    /// The bytes' lengths that occur at a place. Only plain values, here and in the tables: threads that look up at the
+    /// same time must not count references to the same objects.
     private struct Group: Sendable {
         let place: Place
         let length: Int
-        let table: HashTable
+        /// The bytes that what is looked up can begin with, or, at the end of a path, end with: most paths go no further.
+        var bytes = ByteSet()
+        /// The longest that is looked up whole.
+        var most = 0
+        var table = HashTable.Extent()
     }
 
     private var groups: [Group] = []
+    private var tables = HashTable()
     /// What has to be tried on every path, in order.
     private var vague: [UInt32] = []
     /// Lengths beyond this are cut to it: so many tables at most are asked about a path.
@@ -25,23 +31,28 @@ struct PatternLookup: Sendable {
 
     init(_ patterns: [IgnorePattern]) {
         var keys: [Int: [UInt64: [UInt32]]] = [:]
+        var members: [Int: Group] = [:]
         for (index, pattern) in patterns.enumerated() {
-            guard let (place, bytes) = Self.anchor(pattern) else {
+            guard let (place, bytes) = Self.anchor(pattern), let first = bytes.first, let last = bytes.last else {
                 vague.append(UInt32(index))
                 continue
             }
             // Whole paths and names are one group each, whatever their length.
             let isWhole = place == .whole || place == .nameWhole
             let length = isWhole ? 0 : min(bytes.count, Self.longest)
-            let key =
-                place == .end
-                ? bytes.suffix(isWhole ? bytes.count : length) : bytes.prefix(isWhole ? bytes.count : length)
-            keys[place.rawValue << 8 | length, default: [:]][Array(key).withUnsafeBytes { checksum($0) }, default: []]
-                .append(UInt32(index))
+            let size = isWhole ? bytes.count : length
+            let key = Array(place == .end ? bytes.suffix(size) : bytes.prefix(size)).withUnsafeBytes { checksum($0) }
+            let name = place.rawValue << 8 | length
+            keys[name, default: [:]][key, default: []].append(UInt32(index))
+            var group = members[name] ?? Group(place: place, length: length)
+            group.bytes.insert(place == .end ? last : first)
+            group.most = max(group.most, bytes.count)
+            members[name] = group
         }
-        groups = keys.sorted { $0.key < $1.key }.map { key, table in
-            Group(
-                place: Place(rawValue: key >> 8) ?? .whole, length: key & 0xFF, table: HashTable(table))
+        for (name, table) in keys.sorted(by: { $0.key < $1.key }) {
+            guard var group = members[name] else { continue }
+            group.table = tables.add(table)
+            groups.append(group)
         }
     }
 
@@ -64,9 +75,47 @@ struct PatternLookup: Sendable {
 
     /// The highest index above `floor` of a pattern that matches.
     func last(matching path: UnsafeRawBufferPointer, after floor: Int, in patterns: [IgnorePattern]) -> Int? {
-        var best = floor
+        guard let first = path.first, let end = path.last else { return nil }
+        let name = path.lastName
+        var search = Search(path: path, best: floor)
+        for index in groups.indices {
+            let group = groups[index]
+            switch group.place {
+            case .whole where path.count <= group.most && group.bytes.contains(first):
+                tables.find(checksum(path), group.table) { search.tries($0, patterns) }
+            case .start where path.count >= group.length && group.bytes.contains(first):
+                tables.find(checksum(path.slice(0, group.length)), group.table) { search.tries($0, patterns) }
+            case .end where path.count >= group.length && group.bytes.contains(end):
+                tables.find(checksum(path.slice(path.count - group.length, group.length)), group.table) {
+                    search.tries($0, patterns)
+                }
+            case .nameWhole where name.count <= group.most && group.bytes.contains(name.first ?? 0):
+                tables.find(checksum(name), group.table) { search.tries($0, patterns) }
+            case .nameStart:
+                var start = 0
+                while start + group.length <= path.count {
+                    if group.bytes.contains(path[start]) {
+                        tables.find(checksum(path.slice(start, group.length)), group.table) {
+                            search.tries($0, patterns)
+                        }
+                    }
+                    while start < path.count, path[start] != 0x2F { start += 1 }
+                    start += 1
+                }
+            case .whole, .start, .end, .nameWhole: break
+            }
+        }
+        if !vague.isEmpty { vague.withUnsafeBufferPointer { search.tries($0, patterns) } }
+        return search.best > floor ? search.best : nil
+    }
+
+    /// One look-up on its way: the best match so far, and the path's characters once somebody needed them.
+    private struct Search {
+        let path: UnsafeRawBufferPointer
+        var best: Int
         var characters: [UInt32]?
-        func tries(_ candidates: ArraySlice<UInt32>) {
+
+        mutating func tries(_ candidates: UnsafeBufferPointer<UInt32>, _ patterns: [IgnorePattern]) {
             for candidate in candidates.reversed() {
                 let index = Int(candidate)
                 if index <= best { return }
@@ -75,62 +124,67 @@ struct PatternLookup: Sendable {
                     characters = decoded
                     return decoded
                 }
-                if matched {
-                    best = index
-                    return
-                }
+                if matched { best = index }
             }
         }
-        for group in groups {
-            switch group.place {
-            case .whole: tries(group.table[checksum(path)])
-            case .start where path.count >= group.length: tries(group.table[checksum(path.slice(0, group.length))])
-            case .end where path.count >= group.length:
-                tries(group.table[checksum(path.slice(path.count - group.length, group.length))])
-            case .nameWhole: tries(group.table[checksum(path.lastName)])
-            case .nameStart:
-                var start = 0
-                while start + group.length <= path.count {
-                    tries(group.table[checksum(path.slice(start, group.length))])
-                    guard let slash = path[start...].firstIndex(of: 0x2F) else { break }
-                    start = slash + 1
-                }
-            case .start, .end: break
-            }
-        }
-        tries(vague[...])
-        return best > floor ? best : nil
     }
 }
 
-/// From hashes to lists of patterns, by open addressing: the keys are hashes already.
-private struct HashTable: Sendable {
-    private var slots: [(key: UInt64, start: UInt32, count: UInt32)]
-    private var values: [UInt32] = []
-    private let mask: Int
+/// Which of the 256 bytes there are.
+private struct ByteSet: Sendable {
+    private var words = SIMD4<UInt64>()
 
-    init(_ lists: [UInt64: [UInt32]]) {
-        var size = 4
-        while size < lists.count * 2 { size *= 2 }
-        mask = size - 1
-        slots = Array(repeating: (0, 0, 0), count: size)
-        for (key, list) in lists {
-            var place = Int(truncatingIfNeeded: key) & mask
-            while slots[place].count > 0 { place = (place + 1) & mask }
-            slots[place] = (key, UInt32(values.count), UInt32(list.count))
-            values += list
-        }
+    mutating func insert(_ byte: UInt8) { words[Int(byte >> 6)] |= 1 << UInt64(byte & 63) }
+    func contains(_ byte: UInt8) -> Bool { words[Int(byte >> 6)] >> UInt64(byte & 63) & 1 != 0 }
+}
+
+/// From hashes to lists of patterns, by open addressing: the keys are hashes already. Several tables share the arrays.
+private struct HashTable: Sendable {
+    /// Where one table lies.
+    struct Extent: Sendable {
+        var start = 0
+        var mask = 0
     }
 
-    /// The patterns under `key`, in order. Two keys that collide give what is then found not to match.
-    subscript(key: UInt64) -> ArraySlice<UInt32> {
-        var place = Int(truncatingIfNeeded: key) & mask
-        while slots[place].count > 0 {
-            let slot = slots[place]
-            if slot.key == key { return values[Int(slot.start)..<Int(slot.start + slot.count)] }
-            place = (place + 1) & mask
+    private struct Slot: Sendable {
+        var key: UInt64 = 0
+        var start: UInt32 = 0
+        var count: UInt32 = 0
+    }
+
+    private var slots: [Slot] = [Slot()]
+    private var values: [UInt32] = []
+
+    mutating func add(_ lists: [UInt64: [UInt32]]) -> Extent {
+        var size = 4
+        while size < lists.count * 2 { size *= 2 }
+        let extent = Extent(start: slots.count, mask: size - 1)
+        slots += [Slot](repeating: Slot(), count: size)
+        for (key, list) in lists {
+            var place = Int(truncatingIfNeeded: key) & extent.mask
+            while slots[extent.start + place].count > 0 { place = (place + 1) & extent.mask }
+            slots[extent.start + place] = Slot(key: key, start: UInt32(values.count), count: UInt32(list.count))
+            values += list
         }
-        return []
+        return extent
+    }
+
+    /// Calls `body` with the patterns under `key`, in order, if there are any. Keys that collide give what is then found
+    /// not to match.
+    @inline(__always)
+    func find(_ key: UInt64, _ extent: Extent, _ body: (UnsafeBufferPointer<UInt32>) -> Void) {
+        slots.withUnsafeBufferPointer { slots in
+            var place = Int(truncatingIfNeeded: key) & extent.mask
+            while slots[extent.start + place].count > 0 {
+                let slot = slots[extent.start + place]
+                if slot.key == key {
+                    return values.withUnsafeBufferPointer {
+                        body(UnsafeBufferPointer(rebasing: $0[Int(slot.start)..<Int(slot.start + slot.count)]))
+                    }
+                }
+                place = (place + 1) & extent.mask
+            }
+        }
     }
 }
 
@@ -141,7 +195,8 @@ extension UnsafeRawBufferPointer {
 
     /// What follows the last `/`.
     var lastName: UnsafeRawBufferPointer {
-        let start = lastIndex(of: 0x2F).map { $0 + 1 } ?? 0
+        var start = count
+        while start > 0, self[start - 1] != 0x2F { start -= 1 }
         return slice(start, count - start)
     }
 

@@ -1,9 +1,11 @@
 // What was seen of each directory last time: a file whose stat signature is unchanged is not opened, and a directory in
 // which nothing changed is not made again. Losing it costs time only.
 //
-// Layout, little-endian (Specs/context.md has it in full): "STX2", generation (4 bytes), directory count (8), 16 bytes a
-// directory of device and inode with 16 of where its block is, sorted; the blocks; XXH3-64 of all before. Anything that
-// does not hold makes the whole file count as empty.
+// Layout, little-endian (Specs/context.md has it in full): segments, later ones before earlier ones. A segment: "STX2",
+// generation (4 bytes), directory count (8), length of the segment (8); a row of 32 bytes a directory, sorted: device,
+// inode, where its block is in the segment, how long; the blocks; XXH3-64 of all before. A few changed directories are
+// appended as a segment; many, or many segments, are written anew. Anything that does not hold makes the whole file count
+// as empty.
 
 import CLinux
 import Glibc
@@ -22,21 +24,29 @@ struct IndexBlock: Sendable {
 
 /// The records of one context, read-only.
 struct StatIndex: Sendable {
+    private struct Segment: Sendable {
+        let start: Int
+        let end: Int
+        let count: Int
+    }
+
     private let file: MappedFile?
-    let count: Int
-    let generation: UInt32
+    private let segments: [Segment]
+    private let generation: UInt32
 
     private static let magic: [UInt8] = Array("STX2".utf8)
-    private static let header = 16
+    private static let header = 24
     private static let row = 32
-    /// A directory that so many changed scans in a row did not see is forgotten.
+    /// A directory that so many rewritten indexes in a row did not see is forgotten.
     private static let patience: UInt32 = 16
+    /// Each look-up goes through all segments.
+    private static let mostSegments = 16
 
-    static let empty = StatIndex(file: nil, count: 0, generation: 0)
+    static let empty = StatIndex(file: nil, segments: [], generation: 0)
 
-    private init(file: MappedFile?, count: Int, generation: UInt32) {
+    private init(file: MappedFile?, segments: [Segment], generation: UInt32) {
         self.file = file
-        self.count = count
+        self.segments = segments
         self.generation = generation
     }
 
@@ -50,13 +60,26 @@ struct StatIndex: Sendable {
     }
 
     private init?(verifying file: MappedFile) {
-        let buffer = file.bytes
-        guard buffer.count >= Self.header + 8, buffer.prefix(4).elementsEqual(Self.magic) else { return nil }
-        let end = buffer.count - 8
-        guard buffer.word(end) == checksum(buffer.slice(0, end)) else { return nil }
-        let count = buffer.word(8)
-        guard count <= UInt64((end - Self.header) / Self.row) else { return nil }
-        self.init(file: file, count: Int(count), generation: buffer.half(4))
+        let bytes = file.bytes
+        var segments: [Segment] = []
+        var start = 0
+        var generation: UInt32 = 0
+        while start < bytes.count {
+            guard bytes.count - start >= Self.header + 8,
+                bytes.slice(start, 4).elementsEqual(Self.magic), segments.count < 2 * Self.mostSegments
+            else { return nil }
+            let length = bytes.word(start + 16)
+            guard length >= UInt64(Self.header + 8), length <= UInt64(bytes.count - start) else { return nil }
+            let end = start + Int(length) - 8
+            let count = bytes.word(start + 8)
+            guard bytes.word(end) == checksum(bytes.slice(start, end - start)),
+                count <= UInt64((end - start - Self.header) / Self.row)
+            else { return nil }
+            segments.append(Segment(start: start, end: end, count: Int(count)))
+            generation = bytes.half(start + 4)
+            start = end + 8
+        }
+        self.init(file: file, segments: segments, generation: generation)
     }
 
     /// Calls `body` with the whole index, in which records find their entries.
@@ -66,105 +89,133 @@ struct StatIndex: Sendable {
 
     /// What is known of the directory with that device and inode.
     func find(device: UInt64, inode: UInt64) -> DirectoryRecord? {
-        withBytes { buffer in
-            var low = 0
-            var high = count
-            while low < high {
-                let middle = (low + high) / 2
-                let start = Self.header + middle * Self.row
-                let key = (buffer.word(start), buffer.word(start + 8))
-                if key == (device, inode) { return block(middle, buffer) }
-                if key < (device, inode) { low = middle + 1 } else { high = middle }
+        withBytes { bytes in
+            for segment in segments.reversed() {
+                if let row = find((device, inode), segment, bytes) { return block(row, segment, bytes) }
             }
             return nil
         }
     }
 
-    /// The record in row `position`; nil when it leads outside.
-    private func block(_ position: Int, _ buffer: UnsafeRawBufferPointer) -> DirectoryRecord? {
-        let start = Self.header + position * Self.row
-        let (offset, length) = (buffer.word(start + 16), buffer.word(start + 24))
-        let limit = UInt64(buffer.count - 8)
-        guard offset <= limit, length <= limit - offset else { return nil }
-        return DirectoryRecord(
-            buffer, row: position, device: buffer.word(start), range: Int(offset)..<Int(offset + length))
+    private func find(_ wanted: (UInt64, UInt64), _ segment: Segment, _ bytes: UnsafeRawBufferPointer) -> Int? {
+        var low = 0
+        var high = segment.count
+        while low < high {
+            let middle = (low + high) / 2
+            let start = segment.start + Self.header + middle * Self.row
+            let key = (bytes.word(start), bytes.word(start + 8))
+            if key == wanted { return start }
+            if key < wanted { low = middle + 1 } else { high = middle }
+        }
+        return nil
     }
 
-    /// The index after a scan: `new` blocks replace those of the same directory; what was not seen ages.
+    /// The record whose row begins at `row`; nil when it leads outside.
+    private func block(_ row: Int, _ segment: Segment, _ bytes: UnsafeRawBufferPointer) -> DirectoryRecord? {
+        let (offset, length) = (bytes.word(row + 16), bytes.word(row + 24))
+        let limit = UInt64(segment.end - segment.start)
+        guard offset <= limit, length <= limit - offset else { return nil }
+        let start = segment.start + Int(offset)
+        return DirectoryRecord(bytes, row: row, device: bytes.word(row), range: start..<(start + Int(length)))
+    }
+
+    // MARK: Writing
+
+    /// A block that goes into a new segment: an old one, or a new one.
+    private struct Kept {
+        let key: (UInt64, UInt64)
+        var old: DirectoryRecord?
+        var new: IndexBlock?
+        var generation: UInt32
+
+        var count: Int { old?.range.count ?? new?.bytes.count ?? 0 }
+    }
+
+    /// Brings the index at `path`, which this one was read from, up to date: `new` blocks count before those of the same
+    /// directories, and what was not seen ages.
+    ///
+    /// Not synced: a torn file is told by its checksums, and costs time only. So does a writer that was overtaken.
     ///
     /// - Parameter seen: rows of directories that were visited.
-    func merged(new: [IndexBlock], seen: [Int]) -> [UInt8] {
+    func update(_ path: String, new: [IndexBlock], seen: [Int]) throws(SystemError) {
         let next = generation &+ 1
-        var isSeen = [Bool](repeating: false, count: count)
-        for row in seen { isSeen[row] = true }
-        let fresh = new.sorted { $0.key < $1.key }
-        var kept: [(key: (UInt64, UInt64), old: DirectoryRecord?, new: Int)] = []
-        kept.reserveCapacity(count + new.count)
-        withBytes { buffer in
-            var index = 0
-            for row in 0..<count {
-                guard let old = block(row, buffer) else { continue }
-                let key = (old.device, buffer.word(Self.header + row * Self.row + 8))
-                while index < fresh.count, fresh[index].key < key {
-                    kept.append((fresh[index].key, nil, index))
-                    index += 1
-                }
-                if index < fresh.count, fresh[index].key == key { continue }
-                if isSeen[row] || next &- old.generation <= Self.patience { kept.append((key, old, -1)) }
-            }
-            for rest in index..<fresh.count { kept.append((fresh[rest].key, nil, rest)) }
+        let fresh = new.sorted { $0.key < $1.key }.map { Kept(key: $0.key, new: $0, generation: next) }
+        let size = new.reduce(0) { $0 + $1.bytes.count }
+        if let file, segments.count < Self.mostSegments, size * 4 < file.bytes.count {
+            let segment = encoded(unique(fresh), generation)
+            let fd = try OwnedFD.open(path, O_WRONLY | O_APPEND)
+            let info = try statDescriptor(fd.raw, path)
+            // Somebody else was here meanwhile: what they wrote need not fit to what is appended.
+            if info.size == UInt64(file.bytes.count) { return try Self.write(segment, to: fd.raw, path) }
         }
-        // Two names of one directory (a bind mount): either will do.
-        kept = zip(kept.indices, kept).filter { $0 == 0 || kept[$0 - 1].key != $1.key }.map { $1 }
-        return encoded(kept, fresh, isSeen, next)
+        try Self.replace(path, encoded(merged(fresh, Set(seen), next), next))
     }
 
-    private func encoded(
-        _ kept: [(key: (UInt64, UInt64), old: DirectoryRecord?, new: Int)], _ fresh: [IndexBlock], _ isSeen: [Bool],
-        _ next: UInt32
-    ) -> [UInt8] {
-        func length(_ item: (key: (UInt64, UInt64), old: DirectoryRecord?, new: Int)) -> Int {
-            item.old?.range.count ?? fresh[item.new].bytes.count
+    /// Of two names of one directory (a bind mount), either will do.
+    private func unique(_ sorted: [Kept]) -> [Kept] {
+        zip(sorted.indices, sorted).filter { $0 == 0 || sorted[$0 - 1].key != $1.key }.map { $1 }
+    }
+
+    /// Old and new blocks in order, without what is out of date or forgotten.
+    private func merged(_ fresh: [Kept], _ seen: Set<Int>, _ next: UInt32) -> [Kept] {
+        var all = fresh
+        withBytes { bytes in
+            for segment in segments.reversed() {
+                for index in 0..<segment.count {
+                    let row = segment.start + Self.header + index * Self.row
+                    guard let old = block(row, segment, bytes) else { continue }
+                    let generation = seen.contains(row) ? next : old.generation
+                    if next &- generation > Self.patience { continue }
+                    all.append(Kept(key: (old.device, bytes.word(row + 8)), old: old, generation: generation))
+                }
+            }
         }
+        // Newest first, and the sort keeps that order among equals.
+        let order = all.indices.sorted { all[$0].key == all[$1].key ? $0 < $1 : all[$0].key < all[$1].key }
+        return unique(order.map { all[$0] })
+    }
+
+    private func encoded(_ kept: [Kept], _ generation: UInt32) -> [UInt8] {
         var out = ByteWriter()
-        let total = kept.reduce(Self.header + kept.count * Self.row) { $0 + length($1) }
-        out.bytes.reserveCapacity(total + 8)
+        let rows = Self.header + kept.count * Self.row
+        let total = kept.reduce(rows) { $0 + $1.count } + 8
+        out.bytes.reserveCapacity(total)
         out.raw(Self.magic)
-        out.u32(next)
+        out.u32(generation)
         out.u64(UInt64(kept.count))
-        var offset = Self.header + kept.count * Self.row
+        out.u64(UInt64(total))
+        var offset = rows
         for item in kept {
             out.u64(item.key.0)
             out.u64(item.key.1)
             out.u64(UInt64(offset))
-            out.u64(UInt64(length(item)))
-            offset += length(item)
+            out.u64(UInt64(item.count))
+            offset += item.count
         }
         for item in kept {
-            let generation = item.old.map { isSeen[$0.row] ? next : $0.generation } ?? next
             let start = out.bytes.count
-            if let old = item.old {
-                withBytes { out.bytes.append(contentsOf: $0[old.range]) }
-            } else {
-                out.bytes += fresh[item.new].bytes
+            if let old = item.old { withBytes { out.bytes.append(contentsOf: $0[old.range]) } }
+            if let new = item.new { out.bytes += new.bytes }
+            withUnsafeBytes(of: item.generation.littleEndian) {
+                out.bytes.replaceSubrange(start..<(start + 4), with: $0)
             }
-            withUnsafeBytes(of: generation.littleEndian) { out.bytes.replaceSubrange(start..<(start + 4), with: $0) }
         }
         out.u64(out.bytes.withUnsafeBytes { checksum($0) })
         return out.bytes
     }
 
-    /// Writes `bytes` to `path` by a rename. Not synced: a torn file is told by its checksum, and costs time only.
-    static func write(_ bytes: [UInt8], to path: String) throws(SystemError) {
+    private static func write(_ bytes: [UInt8], to fd: CInt, _ path: String) throws(SystemError) {
+        let result: Result<Void, SystemError> = bytes.withUnsafeBytes { buffer in
+            do throws(SystemError) { return .success(try writeAll(fd, buffer, path)) } catch { return .failure(error) }
+        }
+        try result.get()
+    }
+
+    private static func replace(_ path: String, _ bytes: [UInt8]) throws(SystemError) {
         let temporary = "\(path).\(UInt64.random(in: 0...UInt64.max)).new"
         do throws(SystemError) {
             let fd = try OwnedFD.open(temporary, O_WRONLY | O_CREAT | O_EXCL, mode: 0o644)
-            let result: Result<Void, SystemError> = bytes.withUnsafeBytes { buffer in
-                do throws(SystemError) { return .success(try writeAll(fd.raw, buffer, path)) } catch {
-                    return .failure(error)
-                }
-            }
-            try result.get()
+            try write(bytes, to: fd.raw, path)
             try retrying("rename", path) { rename(temporary, path) }
         } catch {
             unlink(temporary)

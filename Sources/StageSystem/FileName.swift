@@ -24,7 +24,7 @@ public struct FileName: Hashable, Comparable, Sendable, ExpressibleByStringLiter
     /// Calls `body` with the name as a C string.
     public func withCString<R, E: Error>(_ body: (UnsafePointer<CChar>) throws(E) -> R) throws(E) -> R {
         try withUnsafeTemporaryAllocation(of: CChar.self, capacity: bytes.count + 1) { buffer throws(E) -> R in
-            for (index, byte) in bytes.enumerated() { buffer[index] = CChar(bitPattern: byte) }
+            UnsafeMutableRawBufferPointer(buffer).copyBytes(from: bytes)
             buffer[bytes.count] = 0
             // The buffer has at least one element, so its base address exists.
             return try body(UnsafePointer(buffer.baseAddress.unsafelyUnwrapped))
