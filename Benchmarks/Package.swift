@@ -1,11 +1,19 @@
 // swift-tools-version: 6.1
 import PackageDescription
 
-// A package of its own: it measures the release binary as a whole process and shares no code with it.
+// A package of its own: it measures the release binary as a whole process and shares no code with it. Only scan-probe links
+// the library, as another builder would. Needs Debian's libssl-dev beside what the library needs.
 let package = Package(
     name: "Benchmarks",
+    dependencies: [.package(name: "stagerun", path: "..")],
     targets: [
         .target(name: "CFloor"),
+        .executableTarget(
+            name: "scan-floor",
+            linkerSettings: [.linkedLibrary("crypto"), .linkedLibrary("xxhash")]),
+        .executableTarget(
+            name: "scan-probe", dependencies: [.product(name: "StageContext", package: "stagerun")],
+            swiftSettings: [.swiftLanguageMode(.v6), .enableUpcomingFeature("ExistentialAny")]),
         .executableTarget(
             name: "bench", dependencies: ["CFloor"],
             swiftSettings: [.swiftLanguageMode(.v6), .enableUpcomingFeature("ExistentialAny")]),

@@ -31,11 +31,12 @@ int floor_spawn(char *const argv[], char *const envp[], int log_fd, struct floor
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-    posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
-    if (log_fd >= 0)
-        posix_spawn_file_actions_adddup2(&actions, log_fd, 2);
-    else
-        posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
+    for (int stream = 1; stream <= 2; stream++) {
+        if (log_fd >= 0)
+            posix_spawn_file_actions_adddup2(&actions, log_fd, stream);
+        else
+            posix_spawn_file_actions_addopen(&actions, stream, "/dev/null", O_WRONLY, 0);
+    }
 
     pid_t child;
     int64_t start = now();

@@ -14,6 +14,8 @@ struct Usage: Sendable {
     var wall: Double
     var cpu: Double
     var maxRSS: Int64
+    /// What it wrote, to either stream.
+    var output = ""
 }
 
 /// Runs a program to its end; a failure says what it wrote.
@@ -32,11 +34,12 @@ func run(_ arguments: [String], environment: [String: String] = [:]) throws -> U
         withCStrings(variables) { envp in floor_spawn(argv, envp, descriptor, &usage) }
     }
     guard code == 0 else { throw BenchError("cannot start \(arguments[0]): \(String(cString: strerror(code)))") }
+    let said = String(decoding: FileManager.default.contents(atPath: log) ?? Data(), as: UTF8.self)
     guard usage.status == 0 else {
-        let said = String(decoding: FileManager.default.contents(atPath: log) ?? Data(), as: UTF8.self)
         throw BenchError("\(arguments.joined(separator: " ")) ended with \(usage.status):\n\(said.suffix(2000))")
     }
-    return Usage(wall: Double(usage.wall_ns) / 1e6, cpu: Double(usage.cpu_ns) / 1e6, maxRSS: usage.max_rss_kib)
+    return Usage(
+        wall: Double(usage.wall_ns) / 1e6, cpu: Double(usage.cpu_ns) / 1e6, maxRSS: usage.max_rss_kib, output: said)
 }
 
 /// Runs a program `count` times and returns each run.

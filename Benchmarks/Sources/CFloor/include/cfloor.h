@@ -14,7 +14,7 @@ struct floor_usage {
     int status;
 };
 
-/// Runs `argv[0]` (found on PATH) with all three streams on /dev/null, or standard error on `log_fd` when that is not
+/// Runs `argv[0]` (found on PATH) with all three streams on /dev/null, or what it writes on `log_fd` when that is not
 /// negative, and waits for it. 0 or an errno.
 int floor_spawn(char *const argv[], char *const envp[], int log_fd, struct floor_usage *usage);
 
