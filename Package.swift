@@ -84,7 +84,8 @@ let package = Package(
         .executableTarget(
             name: "stagerun",
             dependencies: [
-                "StageRun", "StageEngine", "StageGraph", "StageStore", "StageHash",
+                "StageRun", "StageContext", "StageDockerfile", "StageEngine", "StageGraph", "StageStore", "StageHash",
+                "StageSystem",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict),

@@ -71,7 +71,40 @@ public struct IgnoreRules: Sendable {
     ///   - file: its name, for messages.
     /// - Throws: `IgnoreError.badPattern` or `.emptyException`, with the line.
     public init(text: [UInt8], file: String) throws(IgnoreError) {
+        try self.init(Self.lines(text), file: file)
+    }
+
+    /// Patterns as a program has them, not out of a file: a leading `/` stays, and nothing is a comment.
+    public init(patterns: [[UInt8]]) throws(IgnoreError) {
+        try self.init(zip(1..., patterns).map { (number: $0, pattern: $1) }, file: "patterns")
+    }
+
+    private init(_ lines: [(number: Int, pattern: [UInt8])], file: String) throws(IgnoreError) {
         var patterns: [IgnorePattern] = []
+        for line in lines {
+            // Docker cleans twice, and looks for the `!` again the second time: `/!a` is an exception too.
+            var cleaned = cleanedPath(trimmed(line.pattern[...]))
+            let negated = cleaned.first == 0x21
+            if negated { cleaned.removeFirst() }
+            if cleaned.isEmpty {
+                if negated { throw .emptyException(file: file, line: line.number) }
+                continue
+            }
+            guard let compiled = IgnorePattern(cleaned, negated: negated, line: line.number) else {
+                throw .badPattern(
+                    file: file, line: line.number, pattern: String(decoding: trimmed(line.pattern[...]), as: UTF8.self))
+            }
+            patterns.append(compiled)
+        }
+        self.init(patterns: patterns, file: file)
+    }
+
+    /// The patterns of an ignore file: without comments and empty lines, each cleaned as a path, and without a leading `/`.
+    /// Whether they have a meaning is not looked at.
+    public static func patterns(in text: [UInt8]) -> [[UInt8]] { lines(text).map(\.pattern) }
+
+    private static func lines(_ text: [UInt8]) -> [(number: Int, pattern: [UInt8])] {
+        var lines: [(number: Int, pattern: [UInt8])] = []
         let body = text.starts(with: [0xEF, 0xBB, 0xBF]) ? text[3...] : text[...]
         var number = 0
         for line in body.split(separator: 0x0A, omittingEmptySubsequences: false) {
@@ -81,21 +114,9 @@ public struct IgnoreRules: Sendable {
             if pattern.isEmpty { continue }
             let exception = pattern.first == 0x21
             if exception { pattern = trimmed(pattern.dropFirst()) }
-            // Docker cleans twice, and looks for the `!` again the second time: `/!a` is an exception too.
-            let once = (exception ? [0x21] : []) + unrooted(cleanedPath(pattern))
-            var cleaned = cleanedPath(trimmed(once[...]))
-            let negated = cleaned.first == 0x21
-            if negated { cleaned.removeFirst() }
-            if cleaned.isEmpty {
-                if negated { throw .emptyException(file: file, line: number) }
-                continue
-            }
-            guard let compiled = IgnorePattern(cleaned, negated: negated, line: number) else {
-                throw .badPattern(file: file, line: number, pattern: String(decoding: pattern, as: UTF8.self))
-            }
-            patterns.append(compiled)
+            lines.append((number, (exception ? [0x21] : []) + unrooted(cleanedPath(pattern))))
         }
-        self.init(patterns: patterns, file: file)
+        return lines
     }
 
     /// The ignore file of a build: `<Dockerfile>.dockerignore` beside the Dockerfile, else `.dockerignore` at the
