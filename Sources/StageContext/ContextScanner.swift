@@ -154,7 +154,7 @@ public struct ContextScanner: Sendable {
         return Pass(outcome: outcome, scene: scene)
     }
 
-    private static func identity(of path: String?) -> ScanScene.DirectoryIdentity? {
+    static func identity(of path: String?) -> ScanScene.DirectoryIdentity? {
         guard let path, let fd = try? OwnedFD.open(path, O_RDONLY | O_DIRECTORY),
             let info = try? statDescriptor(fd.raw, path)
         else { return nil }

@@ -66,7 +66,7 @@ struct BuildFlow: Sendable {
     // MARK: The Dockerfile
 
     /// The path as given, or the one found in the context.
-    private func readDockerfile() throws(StageRunError) -> (path: String, bytes: [UInt8]) {
+    func readDockerfile() throws(StageRunError) -> (path: String, bytes: [UInt8]) {
         let limit = 64 << 20
         if let path = request.dockerfile {
             do throws(SystemError) { return (path, try readFile(path, limit: limit)) } catch {
@@ -86,7 +86,7 @@ struct BuildFlow: Sendable {
             advice: "name it with -f FILE, or give the directory that holds it")
     }
 
-    private func parse(_ source: (path: String, bytes: [UInt8])) throws(StageRunError) -> Dockerfile {
+    func parse(_ source: (path: String, bytes: [UInt8])) throws(StageRunError) -> Dockerfile {
         do throws(DockerfileError) { return try Dockerfile.parse(source.bytes, file: displayName(source.path)) } catch {
             throw .dockerfile(error, rendered: error.rendered(source: source.bytes))
         }
@@ -96,7 +96,7 @@ struct BuildFlow: Sendable {
         path.hasPrefix(request.contextPath + "/") ? String(path.dropFirst(request.contextPath.utf8.count + 1)) : path
     }
 
-    private func checkContext() throws(StageRunError) {
+    func checkContext() throws(StageRunError) {
         var info = stat()
         guard stat(request.contextPath, &info) == 0 else {
             throw .failed("the build context \(request.contextPath): \(SystemError.last("stat").reason)")
@@ -107,7 +107,7 @@ struct BuildFlow: Sendable {
     }
 
     /// Lowers, fetching the base images that reachable stages ask for, until none is missing.
-    private func lower(
+    func lower(
         _ dockerfile: Dockerfile, _ source: (path: String, bytes: [UInt8])
     ) async throws(StageRunError) -> (BuildGraph, [String: StoredImage]) {
         let options = LoweringOptions(
@@ -218,14 +218,9 @@ struct BuildFlow: Sendable {
 
     private func scan(_ patterns: [String], dockerfile: String) async throws(SourceError) -> TreeRef {
         do {
-            var rules = IgnoreRules.none
-            if let file = try IgnoreRules.ignoreFile(context: request.contextPath, dockerfile: dockerfile) {
-                rules = try IgnoreRules(text: file.text, file: file.path)
-            }
-            let index = "\(root.path)/contexts/\(Digest.of(canonicalPath(request.contextPath)).hex).index"
             let scan = try await ContextScanner(store: root.store, pool: root.pool).scan(
-                ContextRequest(
-                    path: request.contextPath, rules: rules, patterns: patterns, indexPath: index, leftOut: root.path))
+                contextRequest(patterns, dockerfile: dockerfile))
+            remember(scan.tree)
             for event in scan.events { observe(.warning(message: event.description, source: nil)) }
             return scan.tree
         } catch { throw SourceError("\(error)") }
