@@ -141,6 +141,8 @@ public struct Copy: Sendable, Hashable {
     public enum Source: Sendable, Hashable {
         /// `pattern` within `inputs[input]` of the step (input 0 is the destination, so sources start at 1).
         case path(input: Int, pattern: String)
+        /// `--parents`: what `pattern` (`**` included) takes of the directory `pivot`, with the directories on the way.
+        case parents(input: Int, pivot: String, pattern: String)
         /// A heredoc's text as a file of that name, mode 0644.
         case text(name: String, content: String)
     }
@@ -154,10 +156,12 @@ public struct Copy: Sendable, Hashable {
     public var resetsOwner: Bool
     /// `ADD`: a source file that is a tar archive is unpacked.
     public var unpacksArchives: Bool
+    /// `--exclude`: patterns as in an ignore file, relative to each source directory.
+    public var excludes: [String]
 
     public init(
         sources: [Source], destination: String, chown: Owner? = nil, chmod: String? = nil, resetsOwner: Bool,
-        unpacksArchives: Bool = false
+        unpacksArchives: Bool = false, excludes: [String] = []
     ) {
         self.sources = sources
         self.destination = destination
@@ -165,6 +169,7 @@ public struct Copy: Sendable, Hashable {
         self.chmod = chmod
         self.resetsOwner = resetsOwner
         self.unpacksArchives = unpacksArchives
+        self.excludes = excludes
     }
 }
 

@@ -100,6 +100,26 @@ extension EndToEnd {
                     "rel/.dot|f|644|0:0|2|1 links", "rel/up|l|0:0|../a.txt", "rel/inner|l|0:0|sub",
                 ]),
             LanguageCase(
+                "exclude",
+                "COPY --exclude=*.txt dir /e/\nFROM alpine:3.19\nCOPY --from=0 --exclude=sub /e /again",
+                ["again/.dot|f|644|0:0|2|1 links", "again/empty|d|755|0:0"],
+                absent: ["again/s.txt", "again/sub"]),
+            LanguageCase(
+                "exclude takes in again",
+                "COPY --exclude=** --exclude=!**/x dir /only/\nCOPY --exclude=a* a.txt /named/\nADD --exclude=sub dir /added",
+                [
+                    "only/sub|d|700|0:0", "only/sub/deep/x|f|644|0:0|2|1 links", "named/a.txt|f|644|0:0|2|1 links",
+                    "added/s.txt|f|644|0:0|2|1 links",
+                ], absent: ["only/s.txt", "only/empty", "added/sub"]),
+            LanguageCase(
+                "parents",
+                "COPY --parents a.txt dir/sub/deep/x /p/\nCOPY --parents dir/./sub/*/x tree /q/\nCOPY --parents **/x /r/\nCOPY --parents --exclude=**/k ./tree/ /s",
+                [
+                    "p/a.txt|f|644|0:0|2|1 links", "p/dir|d|750|0:0", "p/dir/sub|d|700|0:0",
+                    "p/dir/sub/deep/x|f|644|0:0|2|1 links", "q/sub|d|700|0:0", "q/sub/deep/x|f|644|0:0|2|1 links",
+                    "q/tree/d|d|711|0:0", "r/dir/sub/deep/x|f|644|0:0|2|1 links", "s/tree/d/one|f|644|0:0|2|1 links",
+                ], absent: ["p/dir/s.txt", "q/dir", "r/dir/s.txt", "r/dir/empty", "s/tree/k", "s/d"]),
+            LanguageCase(
                 "wildcards",
                 "COPY many/f[^1]*.go /g/\nCOPY *.none /nothing/\nCOPY */t.t?t /t\nCOPY [\"sp ace\", \"/s p/\"]\nCOPY ünï* /u/",
                 [

@@ -110,7 +110,7 @@ import Testing
     }
 
     @Test(arguments: [
-        "RUN --security=insecure x", "RUN --device=d x", "COPY --parents a b", "COPY --exclude=x a b",
+        "RUN --security=insecure x", "RUN --device=d x",
         "ADD http://x/y z",
         "ADD https://github.com/a/b.git z", "ADD git@github.com:a/b z", "RUN <<E\n#!/bin/x\nE", "COPY http://x/y z",
         "COPY git://x/y z", "ADD --checksum=sha256:0 a b", "RUN []", "COPY --from=$NONE a b", "COPY --from=9 a b",

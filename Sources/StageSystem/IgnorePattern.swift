@@ -1,14 +1,12 @@
-// One pattern of an ignore file, compiled once, and matched in one pass over the path.
+// One pattern of an ignore file or of `COPY --exclude`, compiled once, and matched in one pass over the path.
 //
 // The forms are those of moby/patternmatcher, its quirks included: `**` at the very front of an otherwise literal pattern
 // is a bare suffix test (`**foo` matches `xfoo`), at the very end a bare prefix test (`foo**` matches `foobar/baz`).
 
-import StageSystem
-
 /// A compiled pattern.
-struct IgnorePattern: Sendable {
+package struct IgnorePattern: Sendable {
     /// What stands for one character, or for a run of them.
-    enum Token: Hashable, Sendable {
+    package enum Token: Hashable, Sendable {
         case literal(UInt32)
         /// `?`: one character that is not `/`.
         case any
@@ -23,14 +21,14 @@ struct IgnorePattern: Sendable {
         case tail
     }
 
-    enum Form: Hashable, Sendable {
+    package enum Form: Hashable, Sendable {
         case exact([UInt8])
         case prefix([UInt8])
         case suffix([UInt8])
         case tokens([Token])
 
         /// True when the whole path matches; `characters` are those of the path.
-        func matches(_ path: [UInt8], _ characters: @autoclosure () -> [UInt32]) -> Bool {
+        package func matches(_ path: [UInt8], _ characters: @autoclosure () -> [UInt32]) -> Bool {
             switch self {
             case .exact(let bytes): path == bytes
             case .prefix(let bytes): path.starts(with: bytes)
@@ -41,18 +39,18 @@ struct IgnorePattern: Sendable {
         }
     }
 
-    let form: Form
+    package let form: Form
     /// A `!` pattern: what it matches is not ignored.
-    let negated: Bool
+    package let negated: Bool
     /// The line of the ignore file, from 1.
-    let line: Int
+    package let line: Int
     /// The bytes that every match starts with.
     let head: [UInt8]
     /// The bytes that every match ends with.
     let foot: [UInt8]
 
     /// Compiles a cleaned pattern (without its `!`); nil when its syntax is wrong.
-    init?(_ pattern: [UInt8], negated: Bool, line: Int) {
+    package init?(_ pattern: [UInt8], negated: Bool, line: Int) {
         guard let parsed = PatternParser.parse(pattern) else { return nil }
         form = parsed
         self.negated = negated
@@ -68,13 +66,13 @@ struct IgnorePattern: Sendable {
     }
 
     /// True when the pattern matches this whole path.
-    func matches(_ path: [UInt8], _ characters: @autoclosure () -> [UInt32]) -> Bool {
+    package func matches(_ path: [UInt8], _ characters: @autoclosure () -> [UInt32]) -> Bool {
         if case .tokens = form, !path.starts(with: head) || !path.hasSuffix(foot) { return false }
         return form.matches(path, characters())
     }
 
     /// True when some path beneath the directory `path` could match.
-    func canMatchBeneath(_ path: [UInt8]) -> Bool {
+    package func canMatchBeneath(_ path: [UInt8]) -> Bool {
         let inside = path + [0x2F]
         switch form {
         case .suffix: return true
@@ -92,7 +90,7 @@ extension IgnorePattern.Token {
 }
 
 /// `[a-z]`, `[^a]`. As in docker, a class can match `/`.
-struct CharacterClass: Hashable, Sendable {
+package struct CharacterClass: Hashable, Sendable {
     var negated = false
     var ranges: [ClosedRange<UInt32>] = []
 
@@ -100,14 +98,16 @@ struct CharacterClass: Hashable, Sendable {
 }
 
 extension [UInt8] {
-    func hasSuffix(_ other: [UInt8]) -> Bool { count >= other.count && suffix(other.count).elementsEqual(other) }
+    package func hasSuffix(_ other: [UInt8]) -> Bool {
+        count >= other.count && suffix(other.count).elementsEqual(other)
+    }
 }
 
 /// Bytes that are no part of valid UTF-8 become characters of their own, from here on.
 private let strayByte: UInt32 = 0x110000
 
 /// The characters of `bytes`; `?` and `[...]` count in these.
-func decodedCharacters(_ bytes: [UInt8]) -> [UInt32] {
+package func decodedCharacters(_ bytes: [UInt8]) -> [UInt32] {
     var characters: [UInt32] = []
     characters.reserveCapacity(bytes.count)
     var index = 0
@@ -211,9 +211,9 @@ private struct TokenRun {
 }
 
 /// Reads a pattern as Go's `filepath.Match` and moby/patternmatcher do.
-enum PatternParser {
+package enum PatternParser {
     /// The form of `pattern`; nil where `filepath.Match` would say "syntax error in pattern".
-    static func parse(_ pattern: [UInt8]) -> IgnorePattern.Form? {
+    package static func parse(_ pattern: [UInt8]) -> IgnorePattern.Form? {
         let characters = decodedCharacters(pattern)
         var tokens: [IgnorePattern.Token] = []
         var index = 0
