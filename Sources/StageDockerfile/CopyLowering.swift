@@ -15,7 +15,7 @@ extension StageLowering {
             case .path(let word):
                 let path = try expand(word)
                 try checkPath(path, copy, word.range)
-                if inputs.count == 1 { inputs.append(try origin(copy, instruction)) }
+                if inputs.count == 1 { inputs.append(try origin(copy.from, instruction)) }
                 let taken = copy.parents == nil ? .path(input: 1, pattern: BuildPath.source(path)) : parents(path)
                 sources.append(taken)
                 if copy.from == nil { graph.takes(BuildPath.source(path), fromContext: "") }
@@ -64,10 +64,8 @@ extension StageLowering {
     }
 
     /// What a source path is taken from: a stage, an image, or the context.
-    private mutating func origin(_ copy: CopyCommand, _ instruction: ParsedInstruction) throws(DockerfileError)
-        -> StepID
-    {
-        guard let from = copy.from else {
+    mutating func origin(_ from: Word?, _ instruction: ParsedInstruction) throws(DockerfileError) -> StepID {
+        guard let from else {
             return graph.shared(.context(""), title: "load build context", source: instruction.range)
         }
         let name = try Self.sourceName(from, scope, state.variables)

@@ -30,16 +30,21 @@ struct SelectedSource: Sendable {
     /// What to call it in messages.
     let title: String
 
-    var identity: Digest {
-        switch entry {
-        case .directory(let ref): ref.identity
-        case .node(let node): Digest.of(node.identityBytes())
-        }
-    }
+    var identity: Digest { entry.identity }
 
     var isDirectory: Bool {
         if case .directory = entry { return true }
         return false
+    }
+}
+
+extension Entry {
+    /// The name of what it is, for keys.
+    var identity: Digest {
+        switch self {
+        case .directory(let ref): ref.identity
+        case .node(let node): Digest.of(node.identityBytes())
+        }
     }
 }
 
@@ -141,6 +146,21 @@ struct CopySelection: Sendable {
             sources.append(SelectedSource(name: path.last, entry: entry, title: pattern))
         }
         return .success(sources)
+    }
+
+    /// What a bind shows: the path with its symlinks followed.
+    static func entry(
+        at source: String, in tree: TreeRef, _ store: any TreeStore
+    ) throws(CopyFailure) -> Entry {
+        let path = TreePath(source)
+        let error: CopyError
+        do throws(StoreError) {
+            if let target = try store.resolve(path, in: tree), let entry = try store.entry(at: target, in: tree) {
+                return entry
+            }
+            error = try missing(source, path, tree, store)
+        } catch { throw .store(error) }
+        throw .refused(error)
     }
 
     /// The error for a path that is not there, with the nearest name beside it.
