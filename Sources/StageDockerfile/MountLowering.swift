@@ -30,7 +30,8 @@ extension StageLowering {
                 options[key] = try expand(text, at: mount.range).value
             }
             let target = BuildPath.cleaned(options["target"] ?? "", in: state.workingDirectory)
-            guard target != "/" else {
+            let needsTarget = mount.kind != .secret && mount.kind != .ssh
+            guard target != "/" || !needsTarget else {
                 throw DockerfileError(
                     "invalid mount target `/`", at: mount.range, hint: "mount it at a directory of its own")
             }

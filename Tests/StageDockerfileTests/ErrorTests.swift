@@ -112,7 +112,8 @@ import Testing
     @Test(arguments: [
         "RUN --security=insecure x", "RUN --device=d x",
         "ADD http://x/y z",
-        "ADD https://github.com/a/b.git z", "ADD git@github.com:a/b z", "RUN --mount=target=/t,rw x", "COPY http://x/y z",
+        "ADD https://github.com/a/b.git z", "ADD git@github.com:a/b z",
+        "RUN --mount=target=/t,rw x", "COPY http://x/y z",
         "COPY git://x/y z", "ADD --checksum=sha256:0 a b", "RUN []", "COPY --from=$NONE a b", "COPY --from=9 a b",
         "STOPSIGNAL SIGFOO", "EXPOSE 80/xyz", "EXPOSE 70000", "EXPOSE 9-8", "COPY --chown=a:b:c a b",
         "VOLUME [\"$NONE\"]",
