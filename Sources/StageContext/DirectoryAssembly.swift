@@ -260,6 +260,7 @@ private struct IndexRows {
             return
         }
         guard let signature = found.signature, case .node(let node) = found.item.entry else { return }
+        if node.linkGroup != 0 { entry[51] |= EntryFlags.linked }
         entry.put(signature.inode, 0)
         entry.put(signature.size, 8)
         entry.put(UInt64(bitPattern: signature.modified.seconds), 16)

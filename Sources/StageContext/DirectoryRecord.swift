@@ -4,7 +4,7 @@
 // 32; then 120 bytes an entry in the kernel's order, which a scan meets again; the entries' positions in name order, 4
 // each; names and link targets.
 // An entry: inode 8, size 8, mtime and ctime seconds 8 + 8, their nanoseconds 4 + 4, mode 4, name offset 4, name length 2,
-// kind 1, flags 1 (1: its signature is trusted, 2: it is in the tree), 4 unused; then, a file: digest 32, XXH3-128 16; a
+// kind 1, flags 1 (1: its signature is trusted, 2: it is in the tree, 4: it has other names), 4 unused; then, a file: digest 32, XXH3-128 16; a
 // directory: identity 32, object 32; a symlink: target offset 4 and length 4; a device: major 4, minor 4.
 
 import CLinux
@@ -169,7 +169,11 @@ struct DirectoryRecord: Sendable {
         case .blockDevice: content = .blockDevice(major: bytes.half(entry + 56), minor: bytes.half(entry + 60))
         case .directory, .socket, nil: return nil
         }
-        return Node(attributes: attributes, content: content)
+        // Another name changes ctime, so an unchanged signature has no more and no fewer names.
+        let isLinked = bytes[entry + 51] & EntryFlags.linked != 0
+        return Node(
+            attributes: attributes, content: content,
+            linkGroup: isLinked ? linkGroup(device: device, inode: bytes.word(entry)) : 0)
     }
 
     /// The bytes of the entry, for copying into a new block.
@@ -189,6 +193,7 @@ struct DirectoryRecord: Sendable {
 enum EntryFlags {
     static let trusted: UInt8 = 1
     static let taken: UInt8 = 2
+    static let linked: UInt8 = 4
 }
 
 /// What is known of a file's content.

@@ -5,6 +5,7 @@
 // answers in a look-up per length that occurs; what it gives is then matched in full.
 
 import StageHash
+import StageSystem
 
 struct PatternLookup: Sendable {
     /// Where in a path a pattern's bytes must stand.
@@ -199,7 +200,4 @@ extension UnsafeRawBufferPointer {
         while start > 0, self[start - 1] != 0x2F { start -= 1 }
         return slice(start, count - start)
     }
-
-    func begins(with bytes: [UInt8]) -> Bool { count >= bytes.count && prefix(bytes.count).elementsEqual(bytes) }
-    func ends(with bytes: [UInt8]) -> Bool { count >= bytes.count && suffix(bytes.count).elementsEqual(bytes) }
 }

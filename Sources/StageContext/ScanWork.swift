@@ -190,7 +190,8 @@ struct ScanWorker: ~Copyable {
             self.outcome.files += 1
             self.outcome.bytes += file.info.size
             let node = Node(
-                attributes: Attributes(context: file.info), content: .file(file.digest, size: file.info.size))
+                attributes: Attributes(context: file.info), content: .file(file.digest, size: file.info.size),
+                linkGroup: file.info.nlink > 1 ? linkGroup(device: file.info.dev, inode: file.info.ino) : 0)
             findings.found.append(
                 entry(candidate, node, file.info, directory, isTrusted: isTrusted, fingerprint: file.fingerprint))
         case .vanished: self.outcome.events.append(.vanished(path: shown(directory, candidate.name)))

@@ -2,6 +2,7 @@
 
 import CLinux
 import Glibc
+import StageHash
 import StageStore
 
 /// What statx says about a file, as far as it changes whenever the content may have. The device is the directory's.
@@ -57,4 +58,10 @@ func racyLimit() -> Timestamp {
         seconds -= 1
     }
     return Timestamp(seconds: seconds, nanoseconds: UInt32(nanoseconds))
+}
+
+/// The number that the names of one file share in a tree: made from the inode, so that it needs no look at the other names.
+/// It is in no identity and reaches no image; a copy gives groups numbers of its own.
+func linkGroup(device: UInt64, inode: UInt64) -> UInt64 {
+    withUnsafeBytes(of: (device.littleEndian, inode.littleEndian)) { checksum($0) } | 1
 }

@@ -4,7 +4,7 @@ import StageGraph
 
 extension StageLowering {
     mutating func copy(_ copy: CopyCommand, _ instruction: ParsedInstruction) throws(DockerfileError) {
-        try refuseUnsupported(copy)
+        adviseUnused(copy)
         let chown = try copy.chown.map { word throws(DockerfileError) in try owner(word) }
         let chmod = try copy.chmod.map { word throws(DockerfileError) in try mode(word) }
         var texts: [String] = []
@@ -15,10 +15,10 @@ extension StageLowering {
             case .path(let word):
                 let path = try expand(word)
                 try checkPath(path, copy, word.range)
-                if inputs.count == 1 { inputs.append(try origin(copy, instruction)) }
-                let pattern = BuildPath.source(path)
-                sources.append(.path(input: 1, pattern: pattern))
-                if copy.from == nil { graph.takes(pattern, fromContext: "") }
+                if inputs.count == 1 { inputs.append(try origin(copy.from, instruction)) }
+                let taken = copy.parents == nil ? .path(input: 1, pattern: BuildPath.source(path)) : parents(path)
+                sources.append(taken)
+                if copy.from == nil { graph.takes(BuildPath.source(path), fromContext: "") }
                 texts.append(path)
             case .heredoc(let heredoc):
                 sources.append(try text(heredoc, instruction))
@@ -34,37 +34,38 @@ extension StageLowering {
             Copy(
                 sources: sources, destination: BuildPath.destination(destination, in: state.workingDirectory),
                 chown: chown.flatMap { $0 }.map(Owner.init(parsing:)), chmod: chmod.flatMap { $0 },
-                resetsOwner: copy.from == nil, unpacksArchives: copy.isAdd && copy.unpack != false))
+                resetsOwner: copy.from == nil, unpacksArchives: copy.isAdd && copy.unpack != false,
+                excludes: copy.excludes.map(\.text)))
         let step = addStep(operation, inputs, instruction)
         var words = [copy.isAdd ? "ADD" : "COPY"]
+        if copy.parents != nil { words.append("--parents") }
         if let chown = chown.flatMap({ $0 }) { words.append("--chown=\(chown)") }
         if let chmod = chmod.flatMap({ $0 }) { words.append("--chmod=\(chmod)") }
         words += texts + [destination]
         state.record(words.joined(separator: " ") + " # buildkit", step: step)
     }
 
-    private mutating func refuseUnsupported(_ copy: CopyCommand) throws(DockerfileError) {
-        let keyword = copy.isAdd ? "ADD" : "COPY"
-        if let parents = copy.parents {
-            throw DockerfileError(
-                "COPY --parents is not supported by this version", at: parents.range,
-                hint: "write one COPY for each directory")
+    /// `a/b/./c/d`: `a/b` is not part of the path that is kept.
+    private func parents(_ path: String) -> Copy.Source {
+        let slash = UInt8(ascii: "/")
+        let bytes = Array(path.utf8)
+        for index in bytes.indices.dropLast(2) where bytes[index...].starts(with: [slash, UInt8(ascii: "."), slash]) {
+            let pivot = String(decoding: bytes[..<index], as: UTF8.self)
+            let pattern = String(decoding: bytes[(index + 3)...], as: UTF8.self)
+            return .parents(input: 1, pivot: BuildPath.source(pivot), pattern: BuildPath.source(pattern))
         }
-        if let exclude = copy.excludes.first {
-            throw DockerfileError(
-                "\(keyword) --exclude is not supported by this version", at: exclude.range,
-                hint: "leave files out with .dockerignore")
-        }
+        return .parents(input: 1, pivot: ".", pattern: BuildPath.source(path))
+    }
+
+    private mutating func adviseUnused(_ copy: CopyCommand) {
         if let word = copy.keepsGitDirectory {
             warn("", "--keep-git-dir says nothing about a source that is no git repository", word.range)
         }
     }
 
     /// What a source path is taken from: a stage, an image, or the context.
-    private mutating func origin(_ copy: CopyCommand, _ instruction: ParsedInstruction) throws(DockerfileError)
-        -> StepID
-    {
-        guard let from = copy.from else {
+    mutating func origin(_ from: Word?, _ instruction: ParsedInstruction) throws(DockerfileError) -> StepID {
+        guard let from else {
             return graph.shared(.context(""), title: "load build context", source: instruction.range)
         }
         let name = try Self.sourceName(from, scope, state.variables)

@@ -203,10 +203,8 @@ struct LoweringRound {
             _ = image(name, platform, at: layout.stages[index].from.base.range)
         }
         var found: [Int] = []
-        for instruction in instructions {
-            guard case .copy(let copy) = instruction.command, let from = copy.from,
-                !from.text.utf8.contains(UInt8(ascii: "$"))
-            else { continue }
+        let names = instructions.flatMap(\.command.sourceNames)
+        for from in names where !from.text.utf8.contains(UInt8(ascii: "$")) {
             let name = try StageLowering.sourceName(from, scope, Variables())
             switch try layout.source(name, in: index, at: from.range) {
             case .stage(let stage): if !found.contains(stage) { found.append(stage) }
@@ -229,11 +227,7 @@ struct LoweringRound {
     ) throws(DockerfileError) -> References {
         var found = References()
         let isDynamic = instructions.contains {
-            if case .copy(let copy) = $0.command {
-                copy.from?.text.utf8.contains(UInt8(ascii: "$")) == true
-            } else {
-                false
-            }
+            $0.command.sourceNames.contains { $0.text.utf8.contains(UInt8(ascii: "$")) }
         }
         var rehearsal = StageLowering(
             layout: layout, scope: scope, state: start, graph: GraphAssembly(), warnings: [], allowance: allowance,
@@ -241,10 +235,11 @@ struct LoweringRound {
         for instruction in instructions {
             switch instruction.command {
             case .argument, .environment: if isDynamic { try rehearsal.lower(instruction) }
-            case .copy(let copy):
-                guard let from = copy.from else { continue }
-                let name = try StageLowering.sourceName(from, scope, rehearsal.state.variables)
-                try add(try layout.source(name, in: start.index, at: from.range), from.range, to: &found)
+            case .copy, .run:
+                for from in instruction.command.sourceNames {
+                    let name = try StageLowering.sourceName(from, scope, rehearsal.state.variables)
+                    try add(try layout.source(name, in: start.index, at: from.range), from.range, to: &found)
+                }
             default: break
             }
         }

@@ -145,7 +145,7 @@ public struct Mount: Sendable, Hashable {
         }
     }
 
-    private static func isSize(_ text: String) -> Bool {
+    static func isSize(_ text: String) -> Bool {
         let digits = text.prefix { $0.isASCII && ($0.isNumber || $0 == ".") }
         let unit = text.dropFirst(digits.count).lowercased().filter { $0 != " " }
         return Double(digits) != nil

@@ -1,4 +1,4 @@
-// `RUN`: the command line, its environment, and what this version cannot run yet.
+// `RUN`: the command line, its environment, its heredocs, and what this version cannot run yet.
 
 import StageGraph
 
@@ -10,23 +10,21 @@ extension StageLowering {
             throw DockerfileError(
                 "the command holds a NUL byte after `\(argument.prefix(20))`", at: instruction.range)
         }
+        var inputs = [state.filesystem]
+        let mounts = try self.mounts(run.mounts, &inputs, instruction)
+        let script = script(run.line, instruction)
         let operation = Operation.run(
             Run(
                 arguments: arguments, environment: state.variables.entries, hiddenEnvironment: scope.proxyEnvironment,
                 workingDirectory: state.workingDirectory, user: state.settings.user ?? "",
-                network: run.network == .none ? .none : .host))
+                network: run.network == .none ? .none : .host, mounts: mounts, script: script))
         let prefix = state.argumentPrefix
         try spend(prefix.utf8.count, at: instruction.range)
-        let step = addStep(operation, [state.filesystem], instruction)
+        let step = addStep(operation, inputs, instruction)
         state.record("RUN \(prefix)\(arguments.joined(separator: " ")) # buildkit", step: step)
     }
 
     private func refuseUnsupported(_ run: RunCommand) throws(DockerfileError) {
-        if let mount = run.mounts.first {
-            throw DockerfileError(
-                "RUN --mount=type=\(mount.kind.rawValue) is not supported by this version", at: mount.range,
-                hint: "leave the mount out, or COPY what the command needs")
-        }
         if let device = run.devices.first {
             throw DockerfileError("RUN --device is not supported by this version", at: device.range)
         }
@@ -49,19 +47,22 @@ extension StageLowering {
         }
         let heredocs = instruction.syntax.heredocs
         guard let first = heredocs.first, let command = line.arguments.first else { return state.withShell(line) }
-        let isHeredocAlone = ((try? HeredocWord(command)) ?? nil) != nil
-        guard isHeredocAlone else {
+        guard isHeredocAlone(command) else {
             // The shell reads the heredocs itself.
             let bodies = heredocs.map { "\n" + $0.content + $0.name }.joined()
             return state.withShell([command + bodies])
         }
-        let text = first.text
-        if text.utf8.starts(with: "#!".utf8) {
-            throw DockerfileError(
-                "RUN with a heredoc that names its interpreter (`#!`) is not supported by this version",
-                at: instruction.syntax.arguments.first?.range ?? instruction.range,
-                hint: "COPY the heredoc to a file, or write RUN interpreter <<\(first.name)")
-        }
-        return state.withShell([text])
+        if let script = script(line, instruction) { return state.withShell([script.path]) }
+        return state.withShell([first.text])
+    }
+
+    private func isHeredocAlone(_ command: String) -> Bool { ((try? HeredocWord(command)) ?? nil) != nil }
+
+    /// A heredoc alone that names its interpreter is a program of its own, where BuildKit puts it.
+    private func script(_ line: CommandLine, _ instruction: ParsedInstruction) -> RunScript? {
+        guard line.usesShell, let first = instruction.syntax.heredocs.first, let command = line.arguments.first,
+            isHeredocAlone(command), first.text.utf8.starts(with: "#!".utf8)
+        else { return nil }
+        return RunScript(path: BuildPath.cleaned(first.name, in: "/dev/pipes"), text: first.text)
     }
 }

@@ -117,7 +117,7 @@ struct StageLayout {
     private func writtenReferences(of index: Int) -> [Int] {
         var names: [String] = [stages[index].from.base.text]
         for instruction in stages[index].instructions {
-            if case .copy(let copy) = instruction.command, let from = copy.from { names.append(from.text) }
+            names += instruction.command.sourceNames.map(\.text)
         }
         return names.compactMap { name in
             Int(name).flatMap { stages.indices.contains($0) ? $0 : nil } ?? byName[name.lowercased()]?.last

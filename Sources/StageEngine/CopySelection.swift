@@ -30,16 +30,21 @@ struct SelectedSource: Sendable {
     /// What to call it in messages.
     let title: String
 
-    var identity: Digest {
-        switch entry {
-        case .directory(let ref): ref.identity
-        case .node(let node): Digest.of(node.identityBytes())
-        }
-    }
+    var identity: Digest { entry.identity }
 
     var isDirectory: Bool {
         if case .directory = entry { return true }
         return false
+    }
+}
+
+extension Entry {
+    /// The name of what it is, for keys.
+    var identity: Digest {
+        switch self {
+        case .directory(let ref): ref.identity
+        case .node(let node): Digest.of(node.identityBytes())
+        }
     }
 }
 
@@ -55,7 +60,9 @@ struct CopySelection: Sendable {
             case .text(let name, let content):
                 sources.append(try Self.heredoc(name, content, store))
             case .path(let input, let pattern):
-                sources += try Self.select(pattern, in: inputs[input], store)
+                sources += try Self.select(pattern, copy, in: inputs[input], store)
+            case .parents(let input, let pivot, let pattern):
+                sources += try Self.select(pivot, copy, below: pattern, in: inputs[input], store)
             }
         }
         self.sources = sources
@@ -72,15 +79,50 @@ struct CopySelection: Sendable {
         } catch { throw .store(error) }
     }
 
+    /// - Parameter pattern: with `--parents`, what is taken of the directory `source`, with the way to it.
     private static func select(
-        _ pattern: String, in tree: TreeRef, _ store: any TreeStore
+        _ source: String, _ copy: Copy, below pattern: String? = nil, in tree: TreeRef, _ store: any TreeStore
     ) throws(CopyFailure) -> [SelectedSource] {
+        let filter = CopyFilter(
+            included: try pattern == "." ? nil : pattern.map { text throws(CopyFailure) in try PathRules([text]) },
+            excluded: try PathRules(copy.excludes))
         let found: Result<[SelectedSource], CopyError>
-        do throws(StoreError) { found = try look(pattern, in: tree, store) } catch { throw .store(error) }
+        do throws(StoreError) { found = try look(source, in: tree, store) } catch { throw .store(error) }
+        var sources: [SelectedSource]
         switch found {
-        case .success(let sources): return sources
+        case .success(let selected): sources = selected
         case .failure(let error): throw .refused(error)
         }
+        for index in sources.indices {
+            let one = sources[index]
+            guard case .directory(let ref) = one.entry else {
+                // BuildKit holds the patterns of --exclude against what is in a source, not against the source itself.
+                guard pattern != nil else { continue }
+                throw .refused(CopyError("\(source) is not a directory", advice: "what stands before /./ is one"))
+            }
+            if let pattern { try require(pattern, below: source, ref, store) }
+            do throws(StoreError) {
+                let left = try filter.applied(to: ref, store)
+                sources[index] = SelectedSource(name: one.name, entry: .directory(left), title: one.title)
+            } catch { throw .store(error) }
+        }
+        return sources
+    }
+
+    /// A path without wildcards has to be there. Symlinks on the way are not followed: what is behind one would not be
+    /// where the copy has the link.
+    private static func require(
+        _ pattern: String, below pivot: String, _ tree: TreeRef, _ store: any TreeStore
+    ) throws(CopyFailure) {
+        let bytes = Array(pattern.utf8)
+        if Glob.hasWildcard(bytes) || bytes.contains(UInt8(ascii: "\\")) || pattern == "." { return }
+        let path = TreePath(bytes: bytes)
+        let error: CopyError
+        do throws(StoreError) {
+            if try store.entry(at: path, in: tree) != nil { return }
+            error = try missing(pattern, path, tree, store)
+        } catch { throw .store(error) }
+        throw .refused(error)
     }
 
     private static func look(
@@ -104,6 +146,21 @@ struct CopySelection: Sendable {
             sources.append(SelectedSource(name: path.last, entry: entry, title: pattern))
         }
         return .success(sources)
+    }
+
+    /// What a bind shows: the path with its symlinks followed.
+    static func entry(
+        at source: String, in tree: TreeRef, _ store: any TreeStore
+    ) throws(CopyFailure) -> Entry {
+        let path = TreePath(source)
+        let error: CopyError
+        do throws(StoreError) {
+            if let target = try store.resolve(path, in: tree), let entry = try store.entry(at: target, in: tree) {
+                return entry
+            }
+            error = try missing(source, path, tree, store)
+        } catch { throw .store(error) }
+        throw .refused(error)
     }
 
     /// The error for a path that is not there, with the nearest name beside it.

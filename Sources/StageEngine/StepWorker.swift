@@ -11,6 +11,8 @@ struct KeyedStep: Sendable {
     let text: String
     let inputs: [TreeRef]
     let selection: CopySelection?
+    /// What the binds of a `RUN` show, by the number of the mount.
+    var mounted: [Int: Entry] = [:]
 }
 
 /// Does the work of steps.
@@ -58,8 +60,19 @@ struct StepWorker: Sendable {
                 selection = try CopySelection(copy, inputs: inputs, store: store)
             } catch { throw failure(step, error) }
         }
-        let encoder = KeyEncoder(step.operation, inputs: inputs, selection: selection, platform: platform)
-        return KeyedStep(key: encoder.finalize(), text: encoder.text, inputs: inputs, selection: selection)
+        var mounted: [Int: Entry] = [:]
+        if case .run(let run) = step.operation {
+            for (index, mount) in run.mounts.enumerated() {
+                guard case .bind(let input, let source) = mount.kind else { continue }
+                do throws(CopyFailure) {
+                    mounted[index] = try CopySelection.entry(at: source, in: inputs[input], store)
+                } catch { throw failure(step, error) }
+            }
+        }
+        let encoder = KeyEncoder(
+            step.operation, inputs: inputs, selection: selection, mounted: mounted, platform: platform)
+        return KeyedStep(
+            key: encoder.finalize(), text: encoder.text, inputs: inputs, selection: selection, mounted: mounted)
     }
 
     func lookUp(_ keyed: KeyedStep, _ step: Step) throws(BuildError) -> StepRecord? {
@@ -112,7 +125,7 @@ struct StepWorker: Sendable {
         }
         switch step.operation {
         case .run(let run):
-            return try await self.run(run, step, keyed.key, chain, log)
+            return try await self.run(run, step, keyed, chain, log)
         case .copy(let copy):
             var graft = Graft(base: base, store: store, unpacker: unpacker)
             do throws(CopyFailure) {
@@ -128,12 +141,13 @@ struct StepWorker: Sendable {
     }
 
     private func run(
-        _ run: Run, _ step: Step, _ key: StepKey, _ chain: [TreeRef], _ log: StepLog
+        _ run: Run, _ step: Step, _ keyed: KeyedStep, _ chain: [TreeRef], _ log: StepLog
     ) async throws(BuildError) -> TreeRef {
         let outcome: ExecOutcome
         let store = store
         do throws(ExecutorError) {
-            outcome = try await executor.execute(ExecRequest(key: key, run: run, chain: chain)) { stream, bytes in
+            let request = ExecRequest(key: keyed.key, run: run, chain: chain, mounted: keyed.mounted)
+            outcome = try await executor.execute(request) { stream, bytes in
                 log.append(stream, bytes, store: store)
             }
         } catch {

@@ -141,6 +141,8 @@ public struct Copy: Sendable, Hashable {
     public enum Source: Sendable, Hashable {
         /// `pattern` within `inputs[input]` of the step (input 0 is the destination, so sources start at 1).
         case path(input: Int, pattern: String)
+        /// `--parents`: what `pattern` (`**` included) takes of the directory `pivot`, with the directories on the way.
+        case parents(input: Int, pivot: String, pattern: String)
         /// A heredoc's text as a file of that name, mode 0644.
         case text(name: String, content: String)
     }
@@ -154,10 +156,12 @@ public struct Copy: Sendable, Hashable {
     public var resetsOwner: Bool
     /// `ADD`: a source file that is a tar archive is unpacked.
     public var unpacksArchives: Bool
+    /// `--exclude`: patterns as in an ignore file, relative to each source directory.
+    public var excludes: [String]
 
     public init(
         sources: [Source], destination: String, chown: Owner? = nil, chmod: String? = nil, resetsOwner: Bool,
-        unpacksArchives: Bool = false
+        unpacksArchives: Bool = false, excludes: [String] = []
     ) {
         self.sources = sources
         self.destination = destination
@@ -165,6 +169,7 @@ public struct Copy: Sendable, Hashable {
         self.chmod = chmod
         self.resetsOwner = resetsOwner
         self.unpacksArchives = unpacksArchives
+        self.excludes = excludes
     }
 }
 
@@ -182,10 +187,14 @@ public struct Run: Sendable, Hashable {
     /// As `USER` has it: `name`, `uid`, `name:group`, `uid:gid`; empty for root.
     public var user: String
     public var network: Network
+    /// What is there while the command runs, and no part of what it leaves.
+    public var mounts: [RunMount]
+    /// A heredoc that names its interpreter: it lies at this path while the command runs.
+    public var script: RunScript?
 
     public init(
         arguments: [String], environment: [String], hiddenEnvironment: [String] = [], workingDirectory: String = "/",
-        user: String = "", network: Network = .host
+        user: String = "", network: Network = .host, mounts: [RunMount] = [], script: RunScript? = nil
     ) {
         self.arguments = arguments
         self.environment = environment
@@ -193,6 +202,61 @@ public struct Run: Sendable, Hashable {
         self.workingDirectory = workingDirectory
         self.user = user
         self.network = network
+        self.mounts = mounts
+        self.script = script
+    }
+}
+
+/// A file that is there for one command.
+public struct RunScript: Sendable, Hashable {
+    /// Absolute, below `/dev`.
+    public var path: String
+    public var text: String
+
+    public init(path: String, text: String) {
+        self.path = path
+        self.text = text
+    }
+}
+
+/// `RUN --mount`.
+public struct RunMount: Sendable, Hashable {
+    public enum Kind: Sendable, Hashable {
+        /// `source` (absolute) of `inputs[input]` of the step, read-only.
+        case bind(input: Int, source: String)
+        /// `size` in bytes; nil for the kernel's default.
+        case tmpfs(size: UInt64?)
+        case cache(Cache)
+    }
+
+    /// A directory that outlives builds. Who asks for other attributes gets another one.
+    public struct Cache: Sendable, Hashable {
+        public enum Sharing: String, Sendable, Hashable, CaseIterable { case shared, `private`, locked }
+
+        public var id: String
+        public var sharing: Sharing
+        public var mode: UInt32
+        public var uid: UInt32
+        public var gid: UInt32
+        public var isReadOnly: Bool
+
+        public init(id: String, sharing: Sharing, mode: UInt32, uid: UInt32, gid: UInt32, isReadOnly: Bool) {
+            self.id = id
+            self.sharing = sharing
+            self.mode = mode
+            self.uid = uid
+            self.gid = gid
+            self.isReadOnly = isReadOnly
+        }
+    }
+
+    public var kind: Kind
+    /// Absolute.
+    public var target: String
+
+    public init(kind: Kind, target: String) {
+        self.kind = kind
+        self.target = target
     }
 }
 

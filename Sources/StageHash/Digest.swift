@@ -51,6 +51,9 @@ public struct Digest: Hashable, Comparable, Sendable, Codable, CustomStringConve
     }
 
     /// The digest of `bytes`.
+    public static func of(_ bytes: RawSpan) -> Digest { bytes.withUnsafeBytes { of($0) } }
+
+    /// The digest of `bytes`.
     public static func of(_ bytes: [UInt8]) -> Digest { bytes.withUnsafeBytes { of($0) } }
 
     /// The digest of the UTF-8 of `text`.
@@ -119,6 +122,8 @@ public struct DigestHasher: Sendable {
     public init() {}
 
     public mutating func update(_ bytes: UnsafeRawBufferPointer) { state.update(bufferPointer: bytes) }
+
+    public mutating func update(_ bytes: RawSpan) { bytes.withUnsafeBytes { state.update(bufferPointer: $0) } }
 
     public mutating func update(_ bytes: [UInt8]) { bytes.withUnsafeBytes { state.update(bufferPointer: $0) } }
 

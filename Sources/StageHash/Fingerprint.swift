@@ -23,6 +23,8 @@ public struct Fingerprint: Hashable, Sendable {
         return Fingerprint(low: hash.low64, high: hash.high64)
     }
 
+    public static func of(_ bytes: RawSpan) -> Fingerprint { bytes.withUnsafeBytes { of($0) } }
+
     public static func of(_ bytes: [UInt8]) -> Fingerprint { bytes.withUnsafeBytes { of($0) } }
 }
 
@@ -54,6 +56,8 @@ public struct FingerprintHasher: ~Copyable {
             XXH3_128bits_update(state, bytes.baseAddress, bytes.count)
         #endif
     }
+
+    public mutating func update(_ bytes: RawSpan) { bytes.withUnsafeBytes { update($0) } }
 
     public func finalize() -> Fingerprint {
         let hash = XXH3_128bits_digest(state)

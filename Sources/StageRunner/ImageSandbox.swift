@@ -23,6 +23,7 @@ struct ImageSandbox: Sendable {
         var hostname: String
         var binds: [SandboxLayout.Bind] = []
         var terminal: (rows: UInt16, columns: UInt16)?
+        var mounts = PreparedMounts()
     }
 
     init(
@@ -34,7 +35,12 @@ struct ImageSandbox: Sendable {
             var lowers = try await workspaces.stack(request.chain)
             var targets: [TreePath] = []
             for path in Self.nameFiles { targets.append(try store.resolve(TreePath(path), in: tree) ?? TreePath(path)) }
-            lowers.append(try await workspaces.stub(files: targets))
+            var directories: [TreePath] = []
+            for (path, isDirectory) in request.mounts.targets {
+                let target = try store.resolve(TreePath(path), in: tree) ?? TreePath(path)
+                if isDirectory { directories.append(target) } else { targets.append(target) }
+            }
+            lowers.append(try await workspaces.stub(files: targets, directories: directories))
             let root = try store.directory(tree.object).attributes
             run = try system { () throws(SystemError) in
                 let run = try RunDirectory(root: workspaces.root)
@@ -53,6 +59,7 @@ struct ImageSandbox: Sendable {
                 SandboxLayout.Bind(source: path + "/" + Self.lastName($0), target: $0, isOptional: true)
             }
             layout.binds += request.binds
+            layout.extras = request.mounts.actions
             plan = layout.plan(Self.command(request, user))
         } catch { throw ExecutorError(error.description) }
     }

@@ -67,10 +67,17 @@ public final class NamespaceExecutor: Executor {
         _ request: ExecRequest, _ output: @escaping @Sendable (LogStream, [UInt8]) -> Void
     ) async throws(ExecutorError) -> ExecOutcome {
         let run = request.run
+        // The locks of caches that one command at a time may use are held as long as this lives.
+        let mounts: PreparedMounts
+        do throws(StoreError) {
+            mounts = try await PreparedMounts(request, workspaces: workspaces, store: store, privileges: privileges)
+        } catch { throw ExecutorError(error.description) }
+        defer { withExtendedLifetime(mounts) {} }
         let sandbox = try await ImageSandbox(
             ImageSandbox.Request(
                 chain: request.chain, arguments: run.arguments, environment: run.environment + run.hiddenEnvironment,
-                workingDirectory: run.workingDirectory, user: run.user, network: run.network, hostname: "stagerun"),
+                workingDirectory: run.workingDirectory, user: run.user, network: run.network, hostname: "stagerun",
+                mounts: mounts),
             workspaces: workspaces, store: store, privileges: privileges)
         if Task.isCancelled { throw ExecutorError("cancelled") }
         let status: ExitStatus

@@ -26,6 +26,8 @@ public struct SandboxLayout: Sendable, Hashable {
 
     public var root: OverlayRoot
     public var binds: [Bind] = []
+    /// What else is mounted or laid down, after the binds.
+    public var extras: [SandboxAction] = []
     public var hostname: String
     /// A network with nothing but loopback, instead of the host's.
     public var isolatesNetwork = false
@@ -77,6 +79,7 @@ public struct SandboxLayout: Sendable, Hashable {
             if bind.isOptional { rules.insert(.optional) }
             return .bind(source: bind.source, target: bind.target, bind.isReadOnly ? .readOnly : [], rules)
         }
+        actions += extras
         actions += protections
         if command.workingDirectory != "/" { actions.append(.makeDirectory(target: command.workingDirectory)) }
         if isolatesNetwork { actions.append(.loopbackUp) }

@@ -66,27 +66,34 @@ final class Workspaces: Sendable {
         return lowers.reversed()
     }
 
-    /// The bottom-most directory: the mount points, with `files` (relative paths) as empty files among them.
-    func stub(files: [TreePath]) async throws(StoreError) -> String {
-        let text = files.map(\.description).joined(separator: "\0")
+    /// The bottom-most directory: the mount points, with `files` as empty files among them.
+    func stub(files: [TreePath], directories: [TreePath] = []) async throws(StoreError) -> String {
+        let text = (files.map(\.description) + directories.map { $0.description + "/" }).joined(separator: "\0")
         return try await make("stub-" + Digest.of(text).short) { [root] path throws(StoreError) in
             try system { () throws(SystemError) in
                 for name in ["proc", "sys", "dev"] {
                     try Self.makeDirectory(root + "/" + path + "/" + name)
                 }
                 for file in files { try Self.touch(file, in: root + "/" + path) }
+                for directory in directories { try Self.makeDirectories(directory, in: root + "/" + path) }
             }
         }
     }
 
     private static func touch(_ file: TreePath, in directory: String) throws(SystemError) {
+        let here = try makeDirectories(file.parent, in: directory)
+        let made = try OwnedFD.open(here + "/" + (file.last?.description ?? ""), O_WRONLY | O_CREAT, mode: 0o644)
+        try retrying("chmod", here) { fchmod(made.raw, 0o644) }
+    }
+
+    @discardableResult
+    private static func makeDirectories(_ path: TreePath, in directory: String) throws(SystemError) -> String {
         var here = directory
-        for component in file.parent.components {
+        for component in path.components {
             here += "/" + component.description
             try makeDirectory(here)
         }
-        let made = try OwnedFD.open(here + "/" + (file.last?.description ?? ""), O_WRONLY | O_CREAT, mode: 0o644)
-        try retrying("chmod", here) { fchmod(made.raw, 0o644) }
+        return here
     }
 
     /// Images show it, so the caller's umask must not.
@@ -116,6 +123,9 @@ final class Workspaces: Sendable {
     private func exists(_ path: String) -> Bool { access(root + "/" + path, F_OK) == 0 }
 
     // MARK: Making
+
+    /// A tree on disk for a bind, as an absolute path.
+    func directory(of tree: TreeRef) async throws(StoreError) -> String { root + "/" + (try await checkOut(tree)) }
 
     private func checkOut(_ tree: TreeRef) async throws(StoreError) -> String {
         let (store, root, privileges, workers) = (store, root, privileges, workers)

@@ -27,7 +27,7 @@ extension EndToEnd {
     @Suite(.serialized) struct Language {
         init() async throws { try await Lab.busybox() }
 
-        @Test(arguments: copies + archives + runs + words)
+        @Test(arguments: copies + archives + runs + mounts + words)
         func aDockerfileGivesThisTree(_ example: LanguageCase) async throws {
             let context = try await Self.context()
             let place = try scratchDirectory("language")
@@ -99,6 +99,26 @@ extension EndToEnd {
                     "last|f|4755|0:0|2|1 links", "rel|d|755|0:0", "rel/sub|d|700|0:0", "rel/empty|d|755|0:0",
                     "rel/.dot|f|644|0:0|2|1 links", "rel/up|l|0:0|../a.txt", "rel/inner|l|0:0|sub",
                 ]),
+            LanguageCase(
+                "exclude",
+                "COPY --exclude=*.txt dir /e/\nFROM alpine:3.19\nCOPY --from=0 --exclude=sub /e /again",
+                ["again/.dot|f|644|0:0|2|1 links", "again/empty|d|755|0:0"],
+                absent: ["again/s.txt", "again/sub"]),
+            LanguageCase(
+                "exclude takes in again",
+                "COPY --exclude=** --exclude=!**/x dir /only/\nCOPY --exclude=a* a.txt /named/\nADD --exclude=sub dir /added",
+                [
+                    "only/sub|d|700|0:0", "only/sub/deep/x|f|644|0:0|2|1 links", "named/a.txt|f|644|0:0|2|1 links",
+                    "added/s.txt|f|644|0:0|2|1 links",
+                ], absent: ["only/s.txt", "only/empty", "added/sub"]),
+            LanguageCase(
+                "parents",
+                "COPY --parents a.txt dir/sub/deep/x /p/\nCOPY --parents dir/./sub/*/x tree /q/\nCOPY --parents **/x /r/\nCOPY --parents --exclude=**/k ./tree/ /s",
+                [
+                    "p/a.txt|f|644|0:0|2|1 links", "p/dir|d|750|0:0", "p/dir/sub|d|700|0:0",
+                    "p/dir/sub/deep/x|f|644|0:0|2|1 links", "q/sub|d|700|0:0", "q/sub/deep/x|f|644|0:0|2|1 links",
+                    "q/tree/d|d|711|0:0", "r/dir/sub/deep/x|f|644|0:0|2|1 links", "s/tree/d/one|f|644|0:0|2|1 links",
+                ], absent: ["p/dir/s.txt", "q/dir", "r/dir/s.txt", "r/dir/empty", "s/tree/k", "s/d"]),
             LanguageCase(
                 "wildcards",
                 "COPY many/f[^1]*.go /g/\nCOPY *.none /nothing/\nCOPY */t.t?t /t\nCOPY [\"sp ace\", \"/s p/\"]\nCOPY ünï* /u/",
@@ -194,6 +214,35 @@ extension EndToEnd {
                 "links in an archive, unpacked twice",
                 "ADD links.tar.gz /x\nADD --chown=5:6 links.tar.gz /y/\nCOPY links.tar.gz /z/",
                 ["x/a|f|4711|7:8|2|2 links", "x/b|f|4711|7:8|2|2 links", "y/a|f|4711|5:6|2|2 links", "z|d|755|0:0"]),
+        ]
+
+        private static let mounts = [
+            LanguageCase(
+                "a mount of an image, read-only, that leaves no mount point",
+                "RUN --mount=type=bind,from=alpine:3.19,target=/m test -x /m/bin/busybox && ! touch /m/x && echo ok > /ok",
+                ["ok|f|644|0:0|3|1 links"], absent: ["m"]),
+            LanguageCase(
+                "a mount of what an argument names",
+                """
+                ARG base=alpine:3.19
+                RUN --mount=from=$base,source=bin/busybox,target=/tool/box test -x /tool/box && echo ok > /ok
+                """,
+                ["ok|f|644|0:0|3|1 links"], absent: ["tool"]),
+            LanguageCase(
+                "a cache that a later step finds again",
+                """
+                RUN --mount=type=cache,target=/c,id=language-case rm -f /c/*; echo hi > /c/x
+                RUN --mount=type=cache,target=/d,id=language-case,sharing=locked cp /d/x /kept
+                """,
+                ["kept|f|644|0:0|3|1 links"], absent: ["c", "d"]),
+            LanguageCase(
+                "memory that is gone afterwards",
+                "RUN --mount=type=tmpfs,target=/t,size=1m echo hi > /t/x && cp /t/x /kept && ! dd if=/dev/zero of=/t/y bs=2M count=1",
+                ["kept|f|644|0:0|3|1 links"], absent: ["t/x", "t"]),
+            LanguageCase(
+                "a heredoc that names its interpreter",
+                "RUN <<EOF\n#!/bin/busybox sh\necho $0 > /name\nEOF\nRUN grep -q EOF /name && echo ok > /ok",
+                ["ok|f|644|0:0|3|1 links"]),
         ]
 
         private static let runs = [

@@ -13,14 +13,33 @@ struct UnusualFileTests {
         return node
     }
 
-    @Test func hardLinksBecomeFilesOfTheirOwn() async throws {
+    @Test func namesOfOneFileShareAGroup() async throws {
         let fixture = try Fixture()
         try fixture.write("a", "text")
-        try #require(Glibc.link(fixture.root + "/a", fixture.root + "/b") == 0)
-        let scan = try await fixture.scan()
-        #expect(try fixture.text("a", scan.tree) == "text")
-        #expect(try fixture.text("b", scan.tree) == "text")
-        #expect(try node("b", scan, fixture)?.linkGroup == 0)
+        try fixture.write("alone", "text")
+        try fixture.directory("d")
+        try #require(Glibc.link(fixture.root + "/a", fixture.root + "/d/b") == 0)
+        fixture.settle()
+        // Read, then taken over from the index, then from a directory that is made again.
+        for round in 0..<3 {
+            if round == 2 { try fixture.write("new", "n") }
+            let scan = try await fixture.scan()
+            let group = try #require(try node("a", scan, fixture)).linkGroup
+            #expect(group != 0)
+            #expect(try node("d/b", scan, fixture)?.linkGroup == group)
+            #expect(try node("alone", scan, fixture)?.linkGroup == 0)
+            #expect(try fixture.text("d/b", scan.tree) == "text")
+        }
+    }
+
+    @Test func directoryOfManyEntries() async throws {
+        let fixture = try Fixture()
+        for index in 0..<100_000 { close(open("\(fixture.root)/entry-\(index)", O_WRONLY | O_CREAT, 0o644)) }
+        fixture.settle()
+        let first = try await fixture.scan()
+        #expect(first.files == 100_000 && first.read == 100_000)
+        let second = try await fixture.scan()
+        #expect(second.tree == first.tree && second.unchanged == 100_000)
     }
 
     @Test func sparseFileIsReadWhole() async throws {

@@ -59,12 +59,14 @@ extension StageGraph.Operation {
             let sources = copy.sources.map {
                 switch $0 {
                 case .path(let input, let pattern): "\(input):\(pattern)"
+                case .parents(let input, let pivot, let pattern): "\(input):\(pivot)/./\(pattern)"
                 case .text(let name, let content): "text \(name) \(GoText.quoted(content))"
                 }
             }
             return "copy \(sources.joined(separator: " ")) -> \(copy.destination)"
                 + (copy.chown.map { " chown \($0.golden)" } ?? "") + (copy.chmod.map { " chmod \($0)" } ?? "")
                 + (copy.resetsOwner ? " reset" : "") + (copy.unpacksArchives ? " unpack" : "")
+                + (copy.excludes.isEmpty ? "" : " exclude \(copy.excludes)")
         case .run(let run):
             return "run \(run.arguments) env \(run.environment) in \(run.workingDirectory)"
                 + (run.user.isEmpty ? "" : " as \(run.user)") + (run.network == .none ? " offline" : "")

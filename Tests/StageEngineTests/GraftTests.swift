@@ -65,6 +65,15 @@ import Testing
         return try list(try graft.apply(copy, selection))
     }
 
+    func copy(_ source: Copy.Source, excluding excludes: [String], from files: [String: String]) throws -> [String] {
+        let copy = Copy(sources: [source], destination: "/d/", resetsOwner: true, excludes: excludes)
+        let inputs = [try tree([:]), try tree(files)]
+        let selection = try CopySelection(copy, inputs: inputs, store: store)
+        var graft = Graft(base: inputs[0], store: store, unpacker: nil)
+        return try list(try graft.apply(copy, selection)).filter { !$0.contains("/ ") }
+            .compactMap { $0.split(separator: " ").first.map(String.init) }
+    }
+
     func refusal(_ body: () throws -> [String]) -> String {
         do {
             return "no error: \(try body())"
@@ -96,6 +105,35 @@ import Testing
             try copy(
                 ["."], to: "/app", from: ["x": "1", "e/b": "2"], onto: ["app/": "", "app/e/": "", "app/e/c": "3"])
                 == ["/app/ 711 0:0", "/app/e/ 700 0:0", "/app/e/b 640 0:0 2", "/app/e/c 640 0:0 3", "/app/x 640 0:0 1"])
+    }
+
+    @Test func excludedPathsAreLeftOut() throws {
+        let files = ["s/a.txt": "1", "s/d/a.txt": "2", "s/d/b": "3", "s/e/c": "4"]
+        let source = Copy.Source.path(input: 1, pattern: "s")
+        #expect(try copy(source, excluding: ["*.txt"], from: files) == ["/d/d/a.txt", "/d/d/b", "/d/e/c"])
+        #expect(try copy(source, excluding: ["**/*.txt", "e/"], from: files) == ["/d/d/b"])
+        #expect(try copy(source, excluding: ["**", "!d/b"], from: files) == ["/d/d/b"])
+        #expect(try copy(source, excluding: [], from: files).count == 4)
+        // As in BuildKit, patterns look at what is in a source, not at the source.
+        #expect(try copy(.path(input: 1, pattern: "s/*.txt"), excluding: ["*"], from: files) == ["/d/a.txt"])
+        #expect(
+            refusal { try copy(source, excluding: ["[a"], from: files) }
+                == "the pattern [a is malformed (a [ needs its ]; write \\[ for the character itself)")
+    }
+
+    @Test func parentsAreKept() throws {
+        let files = ["s/a": "1", "s/d/a": "2", "s/d/b": "3", "s/e/c": "4", "l": "->s"]
+        func parents(_ pivot: String, _ pattern: String, excluding: [String] = []) throws -> [String] {
+            try copy(.parents(input: 1, pivot: pivot, pattern: pattern), excluding: excluding, from: files)
+        }
+        #expect(try parents(".", "s/d/b") == ["/d/s/d/b"])
+        #expect(try parents("s", "d") == ["/d/d/a", "/d/d/b"])
+        #expect(try parents(".", "**/a") == ["/d/s/a", "/d/s/d/a"])
+        #expect(try parents("s", "*/?", excluding: ["d"]) == ["/d/e/c"])
+        #expect(try parents("s", ".") == ["/d/a", "/d/d/a", "/d/d/b", "/d/e/c"])
+        #expect(try parents("s", "x*") == [])
+        #expect(refusal { try parents("s", "d/x") } == "d/x is not there: no x in /d")
+        #expect(refusal { try parents("s/a", "x") }.hasPrefix("s/a is not a directory"))
     }
 
     @Test func wildcards() throws {

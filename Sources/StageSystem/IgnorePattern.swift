@@ -1,14 +1,12 @@
-// One pattern of an ignore file, compiled once, and matched in one pass over the path.
+// One pattern of an ignore file or of `COPY --exclude`, compiled once, and matched in one pass over the path.
 //
 // The forms are those of moby/patternmatcher, its quirks included: `**` at the very front of an otherwise literal pattern
 // is a bare suffix test (`**foo` matches `xfoo`), at the very end a bare prefix test (`foo**` matches `foobar/baz`).
 
-import StageSystem
-
 /// A compiled pattern.
-struct IgnorePattern: Sendable {
+package struct IgnorePattern: Sendable {
     /// What stands for one character, or for a run of them.
-    enum Token: Hashable, Sendable {
+    package enum Token: Hashable, Sendable {
         case literal(UInt32)
         /// `?`: one character that is not `/`.
         case any
@@ -23,14 +21,14 @@ struct IgnorePattern: Sendable {
         case tail
     }
 
-    enum Form: Hashable, Sendable {
+    package enum Form: Hashable, Sendable {
         case exact([UInt8])
         case prefix([UInt8])
         case suffix([UInt8])
         case tokens([Token])
 
         /// True when the whole path matches; `characters` are those of the path.
-        func matches(_ path: UnsafeRawBufferPointer, _ characters: () -> [UInt32]) -> Bool {
+        package func matches(_ path: UnsafeRawBufferPointer, _ characters: () -> [UInt32]) -> Bool {
             switch self {
             case .exact(let bytes): path.elementsEqual(bytes)
             case .prefix(let bytes): path.begins(with: bytes)
@@ -41,22 +39,22 @@ struct IgnorePattern: Sendable {
         }
     }
 
-    let form: Form
+    package let form: Form
     /// A `!` pattern: what it matches is not ignored.
-    let negated: Bool
+    package let negated: Bool
     /// The line of the ignore file, from 1.
-    let line: Int
+    package let line: Int
     /// The bytes that every match starts with.
-    let head: [UInt8]
+    package let head: [UInt8]
     /// The bytes that every match ends with.
-    let foot: [UInt8]
+    package let foot: [UInt8]
     /// The bytes that some name in every match starts with.
-    let deepHead: [UInt8]
+    package let deepHead: [UInt8]
     /// `*.o` and `**/*.o`, which need no more than a look at the end; nil for all others.
     private let isAnyDepth: Bool?
 
     /// Compiles a cleaned pattern (without its `!`); nil when its syntax is wrong.
-    init?(_ pattern: [UInt8], negated: Bool, line: Int) {
+    package init?(_ pattern: [UInt8], negated: Bool, line: Int) {
         guard let parsed = PatternParser.parse(pattern) else { return nil }
         form = parsed
         self.negated = negated
@@ -97,7 +95,7 @@ struct IgnorePattern: Sendable {
     }
 
     /// True when the pattern matches this whole path; `characters` are those of the path.
-    func matches(_ path: UnsafeRawBufferPointer, _ characters: () -> [UInt32]) -> Bool {
+    package func matches(_ path: UnsafeRawBufferPointer, _ characters: () -> [UInt32]) -> Bool {
         guard case .tokens = form else { return form.matches(path, characters) }
         if !path.begins(with: head) || !path.ends(with: foot) { return false }
         if let isAnyDepth { return isAnyDepth || !path.contains(0x2F) }
@@ -105,7 +103,7 @@ struct IgnorePattern: Sendable {
     }
 
     /// True when some path beneath the directory `path` could match.
-    func canMatchBeneath(_ path: [UInt8]) -> Bool {
+    package func canMatchBeneath(_ path: [UInt8]) -> Bool {
         let inside = path + [0x2F]
         switch form {
         case .suffix: return true
@@ -118,27 +116,33 @@ struct IgnorePattern: Sendable {
     }
 }
 
+extension UnsafeRawBufferPointer {
+    package func begins(with bytes: [UInt8]) -> Bool {
+        count >= bytes.count && prefix(bytes.count).elementsEqual(bytes)
+    }
+
+    package func ends(with bytes: [UInt8]) -> Bool {
+        count >= bytes.count && suffix(bytes.count).elementsEqual(bytes)
+    }
+}
+
 extension IgnorePattern.Token {
     var isLiteral: Bool { if case .literal = self { true } else { false } }
 }
 
 /// `[a-z]`, `[^a]`. As in docker, a class can match `/`.
-struct CharacterClass: Hashable, Sendable {
+package struct CharacterClass: Hashable, Sendable {
     var negated = false
     var ranges: [ClosedRange<UInt32>] = []
 
     func contains(_ character: UInt32) -> Bool { ranges.contains { $0.contains(character) } != negated }
 }
 
-extension [UInt8] {
-    func hasSuffix(_ other: [UInt8]) -> Bool { count >= other.count && suffix(other.count).elementsEqual(other) }
-}
-
 /// Bytes that are no part of valid UTF-8 become characters of their own, from here on.
 private let strayByte: UInt32 = 0x110000
 
 /// The characters of `bytes`; `?` and `[...]` count in these.
-func decodedCharacters(_ bytes: [UInt8]) -> [UInt32] {
+package func decodedCharacters(_ bytes: [UInt8]) -> [UInt32] {
     var characters: [UInt32] = []
     characters.reserveCapacity(bytes.count)
     var index = 0
@@ -242,9 +246,9 @@ private struct TokenRun {
 }
 
 /// Reads a pattern as Go's `filepath.Match` and moby/patternmatcher do.
-enum PatternParser {
+package enum PatternParser {
     /// The form of `pattern`; nil where `filepath.Match` would say "syntax error in pattern".
-    static func parse(_ pattern: [UInt8]) -> IgnorePattern.Form? {
+    package static func parse(_ pattern: [UInt8]) -> IgnorePattern.Form? {
         let characters = decodedCharacters(pattern)
         var tokens: [IgnorePattern.Token] = []
         var index = 0
