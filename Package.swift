@@ -14,7 +14,7 @@ let package = Package(
         .library(name: "StageRun", targets: ["StageRun"]),
         .library(name: "StageEngine", targets: ["StageEngine", "StageGraph"]),
         .library(name: "StageStore", targets: ["StageStore"]),
-        .library(name: "StageContext", targets: ["StageContext", "StageHash"]),
+        .library(name: "StageContext", targets: ["StageContext", "StageHash", "StageStore", "StageSystem"]),
         .library(name: "StageDockerfile", targets: ["StageDockerfile"]),
         .library(name: "StageImage", targets: ["StageImage"]),
         .library(name: "StageRegistry", targets: ["StageRegistry"]),
@@ -119,6 +119,9 @@ let package = Package(
             swiftSettings: strict),
         .executableTarget(
             name: "embed-example", dependencies: ["StageRun", "StageEngine"], path: "Examples/embed",
+            swiftSettings: strict),
+        .executableTarget(
+            name: "context-example", dependencies: ["StageContext", "StageSystem"], path: "Examples/context",
             swiftSettings: strict),
         .executableTarget(
             name: "StoreProbe", dependencies: ["StageStore", "StageHash", "StageSystem"], path: "Tests/StoreProbe",

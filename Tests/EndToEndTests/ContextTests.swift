@@ -32,7 +32,8 @@ extension EndToEnd {
 
             try expectSuccess(try await Lab.stagerun("build", "-q", context))
             #expect(
-                try document(try await Lab.stagerun("context", "--json", context))["changes"] as? [[String: String]] == [])
+                try document(try await Lab.stagerun("context", "--json", context))["changes"] as? [[String: String]]
+                    == [])
             try "new".write(toFile: context + "/src/new.txt", atomically: false, encoding: .utf8)
             try "five5".write(toFile: context + "/src/a.txt", atomically: false, encoding: .utf8)
             unlink(context + "/src/b.txt")
@@ -65,7 +66,8 @@ extension EndToEnd {
         }
 
         @Test func theDebugInterfaceAnswersInJSON() async throws {
-            let parsed = try await debug("parse", "FROM a AS b\nRUN --mount=type=cache,target=/x <<-'E' c\n\thi\nE\nENV a=b\n")
+            let parsed = try await debug(
+                "parse", "FROM a AS b\nRUN --mount=type=cache,target=/x <<-'E' c\n\thi\nE\nENV a=b\n")
             try expectSuccess(parsed)
             #expect(
                 parsed.output
