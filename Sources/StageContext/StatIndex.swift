@@ -143,10 +143,12 @@ struct StatIndex: Sendable {
         let size = new.reduce(0) { $0 + $1.bytes.count }
         if let file, segments.count < Self.mostSegments, size * 4 < file.bytes.count {
             let segment = encoded(unique(fresh), generation)
-            let fd = try OwnedFD.open(path, O_WRONLY | O_APPEND)
-            let info = try statDescriptor(fd.raw, path)
-            // Somebody else was here meanwhile: what they wrote need not fit to what is appended.
-            if info.size == UInt64(file.bytes.count) { return try Self.write(segment, to: fd.raw, path) }
+            // Somebody else was here meanwhile: what they left is replaced, not added to.
+            if let fd = try? OwnedFD.open(path, O_WRONLY | O_APPEND), let info = try? statDescriptor(fd.raw, path),
+                info.size == UInt64(file.bytes.count)
+            {
+                return try Self.write(segment, to: fd.raw, path)
+            }
         }
         try Self.replace(path, encoded(merged(fresh, Set(seen), next), next))
     }

@@ -159,6 +159,38 @@ struct StatIndexTests {
         #expect(try await fixture.scan().read == 0)
     }
 
+    @Test func smallChangesAreAppendedAndManyWrittenAnew() async throws {
+        let fixture = try Fixture()
+        for index in 0..<400 { try fixture.write("d\(index % 20)/f\(index)", "\(index)") }
+        fixture.settle()
+        _ = try await fixture.scan()
+        let base = try readFile(fixture.index).count
+        var sizes = [base]
+        for round in 0..<40 {
+            try fixture.write("d\(round % 20)/f\(round % 20)", "round \(round)")
+            fixture.settle()
+            #expect(try await fixture.scan().read == 1)
+            // What was written is what the next scan goes by.
+            #expect(try await fixture.scan().read == 0)
+            sizes.append(try readFile(fixture.index).count)
+        }
+        #expect(sizes[1] > base)
+        #expect(zip(sizes, sizes.dropFirst()).contains { $0 > $1 }, "it is written anew at times")
+        #expect(try #require(sizes.max()) < 3 * base)
+    }
+
+    @Test func indexThatIsRemovedMeanwhileIsMadeAgain() async throws {
+        let fixture = try Fixture()
+        for index in 0..<40 { try fixture.write("d\(index % 20)/f\(index)", "\(index)") }
+        fixture.settle()
+        _ = try await fixture.scan()
+        try fixture.write("d0/f0", "other")
+        fixture.settle()
+        unlink(fixture.index)
+        #expect(try await fixture.scan().read == 40)
+        #expect(try await fixture.scan().read == 0)
+    }
+
     @Test func indexThatCannotBeWrittenIsToldNotFatal() async throws {
         let fixture = try Fixture()
         try fixture.write("f", "1")
