@@ -31,6 +31,7 @@ let package = Package(
         // C: shims and system libraries.
         .target(name: "CLinux"),
         .target(name: "CSandbox"),
+        .target(name: "CSHA256"),
         .systemLibrary(name: "CXXHash", pkgConfig: "libxxhash", providers: [.apt(["libxxhash-dev"])]),
         .systemLibrary(name: "CLZ4", pkgConfig: "liblz4", providers: [.apt(["liblz4-dev"])]),
         .systemLibrary(name: "CLMDB", pkgConfig: "lmdb", providers: [.apt(["liblmdb-dev"])]),
@@ -42,7 +43,7 @@ let package = Package(
         .target(name: "StageSystem", dependencies: ["CLinux"], swiftSettings: strict),
         .target(
             name: "StageHash",
-            dependencies: ["CXXHash", "StageSystem", .product(name: "Crypto", package: "swift-crypto")],
+            dependencies: ["CSHA256", "CXXHash", "StageSystem", .product(name: "Crypto", package: "swift-crypto")],
             swiftSettings: strict),
         .target(
             name: "StageStore", dependencies: ["StageHash", "StageSystem", "CLZ4", "CLMDB"], swiftSettings: strict),

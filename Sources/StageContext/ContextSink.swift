@@ -11,6 +11,11 @@ public protocol ContextSink: Sendable {
     /// Keeps `bytes`, which are valid during the call only, and gives their name.
     func put(_ bytes: UnsafeRawBufferPointer) throws(StoreError) -> Digest
 
+    /// Keeps two contents, as `put` would one after the other: their names can be computed together.
+    func put(
+        _ first: UnsafeRawBufferPointer, _ second: UnsafeRawBufferPointer
+    ) throws(StoreError) -> (first: Digest, second: Digest)
+
     /// Starts a content that comes in pieces.
     func ingest() throws(StoreError) -> any ContentIngest
 
@@ -19,6 +24,12 @@ public protocol ContextSink: Sendable {
 
     /// For each content or directory object, whether it is held already.
     func holds(_ digests: [Digest]) throws(StoreError) -> [Bool]
+}
+
+extension ContextSink {
+    public func put(
+        _ first: UnsafeRawBufferPointer, _ second: UnsafeRawBufferPointer
+    ) throws(StoreError) -> (first: Digest, second: Digest) { (try put(first), try put(second)) }
 }
 
 extension Store: ContextSink {
@@ -38,6 +49,10 @@ public struct ContextNames: ContextSink {
     public init() {}
 
     public func put(_ bytes: UnsafeRawBufferPointer) throws(StoreError) -> Digest { Digest.of(bytes) }
+
+    public func put(
+        _ first: UnsafeRawBufferPointer, _ second: UnsafeRawBufferPointer
+    ) throws(StoreError) -> (first: Digest, second: Digest) { Digest.of(first, second) }
 
     public func ingest() throws(StoreError) -> any ContentIngest { Ingest() }
 

@@ -88,6 +88,13 @@ struct ScanWorker: ~Copyable {
     var stack: [ScanUnit]
     private var budget: Int
     private var reader: FileReader
+    /// A small file of the listing at hand that was read and waits to be named together with the next.
+    private var waiting: Waiting?
+
+    private struct Waiting {
+        let candidate: Candidate
+        let file: HeldFile
+    }
 
     private init(_ scene: ScanScene, _ units: [ScanUnit], budget: Int) {
         self.scene = scene
@@ -166,6 +173,7 @@ struct ScanWorker: ~Copyable {
         var candidates = try sift(directory, descriptor, listing, isTrusted, &findings)
         if scene.checksEach { try distrust(directory, &findings, &candidates) }
         for candidate in candidates { try place(candidate, directory, descriptor, isTrusted, &findings) }
+        try nameWaiting(directory, isTrusted, &findings)
         try finish(directory, findings)
     }
 
@@ -183,20 +191,53 @@ struct ScanWorker: ~Copyable {
             String(decoding: Array((directory.names + [candidate.name.bytes]).joined(separator: [0x2F])), as: UTF8.self)
         }
         switch outcome {
-        case .read(let file):
-            budget -= 4 + Int(clamping: file.info.size >> 14)
-            self.outcome.read += 1
-            self.outcome.readBytes += file.info.size
-            self.outcome.files += 1
-            self.outcome.bytes += file.info.size
-            let node = Node(
-                attributes: Attributes(context: file.info), content: .file(file.digest, size: file.info.size),
-                linkGroup: file.info.nlink > 1 ? linkGroup(device: file.info.dev, inode: file.info.ino) : 0)
-            findings.found.append(
-                entry(candidate, node, file.info, directory, isTrusted: isTrusted, fingerprint: file.fingerprint))
+        case .read(let file): record(candidate, file, directory, isTrusted, &findings)
+        case .held(let file):
+            guard let first = waiting.take() else {
+                waiting = Waiting(candidate: candidate, file: file)
+                return reader.turn()
+            }
+            let digests: (first: Digest, second: Digest)
+            do throws(StoreError) {
+                digests = try scene.sink.put(reader.bytes(first.file), reader.bytes(file))
+            } catch { throw .store(error) }
+            record(first.candidate, first.file.named(digests.first), directory, isTrusted, &findings)
+            record(candidate, file.named(digests.second), directory, isTrusted, &findings)
         case .vanished: self.outcome.events.append(.vanished(path: shown(directory, candidate.name)))
         case .replaced: throw .unstable(path: shown(directory, candidate.name))
         }
+    }
+
+    /// Names the small file that waits for another one, which does not come.
+    private mutating func nameWaiting(
+        _ directory: ScannedDirectory, _ isTrusted: Bool, _ findings: inout DirectoryFindings
+    ) throws(ContextError) {
+        guard let last = waiting.take() else { return }
+        let digest: Digest
+        do throws(StoreError) { digest = try scene.sink.put(reader.bytes(last.file)) } catch { throw .store(error) }
+        record(last.candidate, last.file.named(digest), directory, isTrusted, &findings)
+    }
+
+    private mutating func record(
+        _ candidate: Candidate, _ file: ReadFile, _ directory: ScannedDirectory, _ isTrusted: Bool,
+        _ findings: inout DirectoryFindings
+    ) {
+        budget -= 4 + Int(clamping: file.info.size >> 14)
+        outcome.read += 1
+        outcome.readBytes += file.info.size
+        outcome.files += 1
+        outcome.bytes += file.info.size
+        let node = Node(
+            attributes: Attributes(context: file.info), content: .file(file.digest, size: file.info.size),
+            linkGroup: file.info.nlink > 1 ? linkGroup(device: file.info.dev, inode: file.info.ino) : 0)
+        findings.found.append(
+            entry(candidate, node, file.info, directory, isTrusted: isTrusted, fingerprint: file.fingerprint))
+    }
+}
+
+extension HeldFile {
+    fileprivate func named(_ digest: Digest) -> ReadFile {
+        ReadFile(info: info, digest: digest, fingerprint: fingerprint)
     }
 }
 

@@ -1,5 +1,6 @@
 // SHA-256: the name of everything stored, shared or exported.
 
+import CSHA256
 import Crypto
 
 /// A SHA-256 digest, written `sha256:` and 64 lower-case hex digits, as OCI writes it.
@@ -55,6 +56,27 @@ public struct Digest: Hashable, Comparable, Sendable, Codable, CustomStringConve
 
     /// The digest of `bytes`.
     public static func of(_ bytes: [UInt8]) -> Digest { bytes.withUnsafeBytes { of($0) } }
+
+    /// The digests of two contents, in less time than one after the other where the processor has SHA extensions.
+    public static func of(
+        _ first: UnsafeRawBufferPointer, _ second: UnsafeRawBufferPointer
+    ) -> (first: Digest, second: Digest) {
+        guard hashesTwo else { return (of(first), of(second)) }
+        return withUnsafeTemporaryAllocation(byteCount: 64, alignment: 8) { out in
+            let bytes = out.assumingMemoryBound(to: UInt8.self)
+            csha256_two(
+                first.baseAddress?.assumingMemoryBound(to: UInt8.self), first.count,
+                second.baseAddress?.assumingMemoryBound(to: UInt8.self), second.count, bytes.baseAddress,
+                bytes.baseAddress.map { $0 + 32 })
+            let raw = UnsafeRawBufferPointer(out)
+            return (
+                Digest(bytes: UnsafeRawBufferPointer(rebasing: raw[..<32])) ?? .zero,
+                Digest(bytes: UnsafeRawBufferPointer(rebasing: raw[32...])) ?? .zero
+            )
+        }
+    }
+
+    private static let hashesTwo = csha256_available() != 0
 
     /// The digest of the UTF-8 of `text`.
     public static func of(_ text: String) -> Digest { of(Array(text.utf8)) }

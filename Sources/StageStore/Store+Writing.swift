@@ -14,7 +14,24 @@ extension Store {
             return try ingest.finish().digest
         }
         let digest = Digest.of(bytes)
-        if try locate(digest) != nil { return digest }
+        try put(bytes, named: digest)
+        return digest
+    }
+
+    /// Keeps two contents, as `put` would one after the other.
+    public func put(
+        _ first: UnsafeRawBufferPointer, _ second: UnsafeRawBufferPointer
+    ) throws(StoreError) -> (first: Digest, second: Digest) {
+        if max(first.count, second.count) > Self.smallLimit { return (try put(first), try put(second)) }
+        let digests = Digest.of(first, second)
+        try put(first, named: digests.first)
+        try put(second, named: digests.second)
+        return digests
+    }
+
+    /// Keeps a small content of that name, unless it is here.
+    private func put(_ bytes: UnsafeRawBufferPointer, named digest: Digest) throws(StoreError) {
+        if try locate(digest) != nil { return }
         var blocks: [UInt8] = []
         blocks.reserveCapacity(bytes.count / 2 + 64)
         var rest = bytes
@@ -24,7 +41,6 @@ extension Store {
             rest = UnsafeRawBufferPointer(rebasing: rest[count...])
         }
         try keep(digest, blocks: blocks, raw: UInt64(bytes.count))
-        return digest
     }
 
     public func ingest() throws(StoreError) -> any ContentIngest { StoreIngest(store: self) }

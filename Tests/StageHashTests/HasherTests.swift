@@ -36,6 +36,20 @@ struct HasherTests {
         }
     }
 
+    @Test func twoAtOnceAreAsOneAfterTheOther() {
+        // Every length around the block and padding edges, against every other.
+        let lengths = [0, 1, 54, 55, 56, 57, 63, 64, 65, 118, 119, 120, 127, 128, 129, 1000, 4096, 4097]
+        for first in lengths {
+            let a = bytes(first)
+            for second in lengths {
+                let b = bytes(second + 3).dropFirst(3).map { ~$0 }
+                let both = a.withUnsafeBytes { a in b.withUnsafeBytes { b in Digest.of(a, b) } }
+                #expect(both.first == Digest.of(a), "\(first) and \(second)")
+                #expect(both.second == Digest.of(b), "\(first) and \(second)")
+            }
+        }
+    }
+
     @Test func knownValues() {
         // FIPS 180-4's example, and the empty message.
         #expect(

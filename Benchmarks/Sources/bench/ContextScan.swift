@@ -46,10 +46,6 @@ private struct ContextScans {
         }
     }
 
-    private func floor(_ arguments: String...) throws -> Double {
-        try number(run([Self.programs + "/scan-floor"] + arguments))
-    }
-
     private func probe(_ arguments: [String]) throws -> (time: Double, usage: Usage) {
         let usage = try run([Self.programs + "/scan-probe"] + arguments)
         return (try number(usage), usage)
@@ -63,8 +59,10 @@ private struct ContextScans {
     }
 
     /// By turns, so that both meet the same machine; `before` each of them.
+    ///
+    /// - Parameter reads: how many files the scan has to have read; otherwise it is no measurement of what it says.
     private func measured(
-        _ name: String, _ floorName: String, bar: Double, memory: Double? = nil, rounds: Int = 9,
+        _ name: String, _ floorName: String, bar: Double, memory: Double? = nil, rounds: Int = 9, reads: Int? = nil,
         before: () throws -> Void = {}, mine: [String], floor floorArguments: [String]
     ) throws -> [Finding] {
         var times: [Double] = []
@@ -73,6 +71,10 @@ private struct ContextScans {
         for _ in 0..<rounds {
             try before()
             let (time, usage) = try probe(mine)
+            let words = usage.output.split(whereSeparator: \.isWhitespace)
+            if let reads, words.count < 3 || Int(words[2]) != reads {
+                throw BenchError("\(name): \(reads) files should have been read: \(usage.output)")
+            }
             times.append(time)
             largest = max(largest, usage.maxRSS)
             try before()
@@ -92,8 +94,11 @@ private struct ContextScans {
     func unchanged() throws -> [Finding] {
         let index = place + "/unchanged.index"
         _ = try probe([small, "--index", index])
+        // What was written just now is read once more, and then trusted.
+        usleep(100_000)
+        _ = try probe([small, "--index", index])
         return try measured(
-            "100,000 files of 1 KiB, unchanged", "getdents64 and statx in C", bar: 1.3, memory: 64,
+            "100,000 files of 1 KiB, unchanged", "getdents64 and statx in C", bar: 1.3, memory: 64, reads: 0,
             mine: [small, "--index", index], floor: ["walk", small])
     }
 
@@ -118,10 +123,11 @@ private struct ContextScans {
 
     func oneChanged() throws -> [Finding] {
         let index = place + "/changed.index"
+        usleep(100_000)
         _ = try probe([medium, "--index", index])
         var round = 0
         return try measured(
-            "one file changed in 10,000", "getdents64 and statx in C", bar: 1.5, rounds: 15,
+            "one file changed in 10,000", "getdents64 and statx in C", bar: 1.5, rounds: 15, reads: 1,
             before: {
                 round += 1
                 try "\(round)".write(toFile: medium + "/dir-7/file-7.txt", atomically: false, encoding: .utf8)
@@ -131,9 +137,10 @@ private struct ContextScans {
 
     func touched() throws -> [Finding] {
         let index = place + "/touched.index"
+        usleep(100_000)
         _ = try probe([medium, "--index", index])
         return try measured(
-            "touch of 10,000 files", "open, read, XXH3 in C", bar: 1.5, rounds: 15,
+            "touch of 10,000 files", "open, read, XXH3 in C", bar: 1.5, rounds: 15, reads: 10_000,
             before: {
                 try run(["find", medium, "-type", "f", "-exec", "touch", "{}", "+"])
                 usleep(50_000)

@@ -73,14 +73,19 @@ static int dequeue(int was_busy) {
     return fd;
 }
 
+static const EVP_MD *sha256;
+// What keeps the digests from being worked out for nobody.
+static _Thread_local unsigned char sum;
+
 static void hash_file(int directory, const char *name, char *data, EVP_MD_CTX *context) {
-    int fd = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    // Without a note of the access, as in the scan: that would be a write to the inode after each change.
+    int fd = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NOATIME);
     if (fd < 0) fail(name);
     struct stat info;
     unsigned char digest[EVP_MAX_MD_SIZE];
     if (mode == HASH) {
         if (fstat(fd, &info)) fail(name);
-        EVP_DigestInit_ex(context, EVP_sha256(), NULL);
+        EVP_DigestInit_ex(context, sha256, NULL);
         for (off_t done = 0; done < info.st_size;) {
             ssize_t count = read(fd, data, PIECE);
             if (count <= 0) fail(name);
@@ -88,11 +93,11 @@ static void hash_file(int directory, const char *name, char *data, EVP_MD_CTX *c
             done += count;
         }
         EVP_DigestFinal_ex(context, digest, NULL);
+        sum ^= digest[0];
     } else {
         ssize_t count = read(fd, data, PIECE);
         if (count < 0) fail(name);
-        volatile XXH128_hash_t sum = XXH3_128(data, count);
-        (void)sum;
+        sum ^= (unsigned char)XXH3_128(data, count).low64;
     }
     close(fd);
 }
@@ -130,12 +135,13 @@ static void *work(void *unused) {
     EVP_MD_CTX_free(context);
     free(listing);
     free(data);
-    return NULL;
+    return sum == 0 ? NULL : &mode;
 }
 
 static void blocks(void) {
     enum { SIZE = 128 * 1024, ROUNDS = 40000 };
-    char *data = malloc(SIZE);
+    char *data = aligned_alloc(64, SIZE);
+    if (!data) fail("aligned_alloc");
     memset(data, 7, SIZE);
     double start = now();
     XXH64_hash_t sum = 0;
@@ -162,6 +168,8 @@ int main(int count, char **arguments) {
         return 2;
     }
     mode = (enum mode)chosen;
+    sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
+    if (!sha256) fail("EVP_MD_fetch");
     double start = now();
     int root = open(arguments[2], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (root < 0) fail(arguments[2]);
