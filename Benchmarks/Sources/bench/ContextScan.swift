@@ -137,14 +137,22 @@ private struct ContextScans {
 
     func touched() throws -> [Finding] {
         let index = place + "/touched.index"
-        usleep(100_000)
         _ = try probe([medium, "--index", index])
-        return try measured(
-            "touch of 10,000 files", "open, read, XXH3 in C", bar: 1.5, rounds: 15, reads: 10_000,
-            before: {
-                try run(["find", medium, "-type", "f", "-exec", "touch", "{}", "+"])
-                usleep(50_000)
-            }, mine: [medium, "--index", index], floor: ["touch", medium])
+        func touch() throws {
+            try run(["find", medium, "-type", "f", "-exec", "touch", "{}", "+"])
+            usleep(50_000)
+        }
+        var findings = try measured(
+            "touch of 10,000 files", "open, read, XXH3 in C", bar: 1.5, rounds: 15, reads: 10_000, before: touch,
+            mine: [medium, "--index", index], floor: ["touch", medium])
+        // The plain floor writes access times to the inodes that were touched, which the scan does not: both are told.
+        var quiet: [Double] = []
+        for _ in 0..<15 {
+            try touch()
+            quiet.append(try number(run([Self.programs + "/scan-floor", "quiet", medium])))
+        }
+        findings[0].floors["the same with O_NOATIME"] = median(quiet)
+        return findings
     }
 
     func inMemory() throws -> [Finding] {
