@@ -74,6 +74,18 @@ long clinux_copy_file_range(int in, int out, size_t length) {
 
 int clinux_fallocate(int fd, int mode, int64_t offset, int64_t length) { return fallocate(fd, mode, offset, length); }
 
+int clinux_lock_range(int fd, int kind, int64_t start, int64_t length) {
+    struct flock lock = {
+        .l_type = kind == 0 ? F_RDLCK : kind == 1 ? F_WRLCK : F_UNLCK, .l_whence = SEEK_SET, .l_start = start, .l_len = length};
+    return fcntl(fd, F_OFD_SETLK, &lock);
+}
+
+int clinux_range_is_locked(int fd, int64_t start, int64_t length) {
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = start, .l_len = length};
+    if (fcntl(fd, F_OFD_GETLK, &lock) != 0) return -1;
+    return lock.l_type != F_UNLCK;
+}
+
 int clinux_memfd_create(const char *name, unsigned int flags) { return memfd_create(name, flags); }
 
 int clinux_pipe2(int fds[2], int flags) { return pipe2(fds, flags); }

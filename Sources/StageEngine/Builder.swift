@@ -179,8 +179,8 @@ private struct BuildRun {
 
     private mutating func start(_ index: Int, _ group: inout TaskGroup<(Int, StepWorker.Result)>) {
         guard let keyed = keys[index] else { return }
-        let (worker, step, chain) = (worker, graph.steps[index], chain(of: graph.steps[index]))
-        group.addTask { (index, await worker.execute(step, keyed, chain: chain)) }
+        let (worker, step, chain, isShared) = (worker, graph.steps[index], chain(of: graph.steps[index]), useCache)
+        group.addTask { (index, await worker.execute(step, keyed, chain: chain, isShared: isShared)) }
     }
 
     /// The trees that led to what `step` starts from, oldest first.

@@ -95,9 +95,22 @@ public protocol StepCache: Sendable {
 
     /// Keeps `record`. Its result has to be kept already.
     func keep(_ record: StepRecord) throws(StoreError)
+
+    /// Claims the work of `key` among all that share the cache.
+    func claim(_ key: StepKey) throws(StoreError) -> WorkClaim
+
+    /// Ends a claim once what was kept so far can be seen by the others.
+    func endAfterCommit(_ lease: WorkLease)
 }
 
-extension Store: StepCache {}
+extension StepCache {
+    public func claim(_ key: StepKey) throws(StoreError) -> WorkClaim { .granted(nil) }
+    public func endAfterCommit(_ lease: WorkLease) {}
+}
+
+extension Store: StepCache {
+    public func claim(_ key: StepKey) throws(StoreError) -> WorkClaim { try claim(key.digest) }
+}
 extension MemoryStore: StepCache {}
 
 extension StepCache where Self: TableStore {

@@ -94,15 +94,24 @@ struct StepWorker: Sendable {
 
     // MARK: Work
 
-    func execute(_ step: Step, _ keyed: KeyedStep, chain: [TreeRef]) async -> Result {
+    /// - Parameter isShared: whether the work of another process counts, and ours for others.
+    func execute(_ step: Step, _ keyed: KeyedStep, chain: [TreeRef], isShared: Bool = true) async -> Result {
         let begin = started(step)
         let id = step.id.index
         let log = StepLog { stream, text in
             events.emit { _ in .stepOutput(step: id, stream: stream, text: text) }
         }
         do throws(BuildError) {
-            let tree = try await work(step, keyed, chain: chain, log)
+            let turn: Turn = isShared ? try await awaitTurn(keyed) : .ours(nil)
+            if case .done(let record) = turn {
+                finished(step, .hit, begin, reason: "another build ran it meanwhile")
+                return .done(StepOutcome(state: .hit, tree: record.result, record: record))
+            }
+            let (tree, lease) = try await holding(turn) { () async throws(BuildError) in
+                try await work(step, keyed, chain: chain, log)
+            }
             let (record, isNew) = try keep(tree, step, keyed, log, begin)
+            if let lease { store.endAfterCommit(lease) }
             let state: StepState = isNew ? .ran : .ranSameOutcome
             finished(step, state, begin, reason: "no earlier run with these inputs")
             checkpoint()

@@ -53,6 +53,8 @@ extension Destination: CustomStringConvertible {
 extension StageRoot {
     /// Writes the images that `names` mean, each under the names it was asked for by.
     public func save(_ names: [String], to output: ImageOutput) async throws(StageRunError) {
+        let lease = try lease()
+        defer { withExtendedLifetime(lease) {} }
         var images: [NamedImage] = []
         for name in names {
             let image = try require(name)
@@ -150,6 +152,8 @@ extension StageRoot {
     private func load(
         _ read: @escaping @Sendable (ImageReader) throws(ImageError) -> [ImageReader.Loaded]
     ) async throws(StageRunError) -> [String] {
+        let lease = try lease()
+        defer { withExtendedLifetime(lease) {} }
         let (store, directory) = (store, path + "/tmp")
         let loaded = try await blocking { () throws(StageRunError) in
             try imaging { () throws(ImageError) in
@@ -182,6 +186,8 @@ extension StageRoot {
     public func importRootfs(
         descriptor: CInt, subject: String = "standard input", name: ImageReference?
     ) async throws(StageRunError) -> Digest {
+        let lease = try lease()
+        defer { withExtendedLifetime(lease) {} }
         let store = store
         let image = try await blocking { () throws(StageRunError) in
             try imaging { () throws(ImageError) in

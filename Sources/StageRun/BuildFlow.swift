@@ -18,6 +18,8 @@ extension StageRoot {
     public func build(
         _ request: BuildRequest, observe: @escaping @Sendable (BuildEvent) -> Void
     ) async throws(StageRunError) -> BuildReport {
+        let lease = try lease()
+        defer { withExtendedLifetime(lease) {} }
         let serial = SerialObserver(observe)
         let flow = BuildFlow(root: self, request: request, observe: { serial.tell($0) })
         do throws(StageRunError) {

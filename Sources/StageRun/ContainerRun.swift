@@ -7,10 +7,13 @@ import StageImage
 import StageRunner
 import StageStore
 import StageSystem
+import Synchronization
 
 extension StageRoot {
     /// Runs a command in an image and waits for its end. Cancelling the task kills it.
     public func run(_ request: RunRequest) async throws(StageRunError) -> ExitStatus {
+        // Once the container runs, all it needs is on disk: it may run for days, and keeps nothing in the store.
+        let lease = HeldLease(try lease())
         let image = try require(request.image)
         let settings = try configuration(of: image).config ?? ImageSettings()
         var container = ContainerRequest(
@@ -24,10 +27,16 @@ extension StageRoot {
         do throws(ExecutorError) {
             switch request.streams {
             case .descriptors(let input, let output, let error):
-                return try await attached(container, executor, input, output, error, request.started)
+                return try await attached(container, executor, input, output, error) { control in
+                    lease.end()
+                    request.started(control)
+                }
             case .terminal(let input, let output, let rows, let columns):
                 container.terminal = (rows, columns)
-                return try await inTerminal(container, executor, input, output, request.started)
+                return try await inTerminal(container, executor, input, output) { control in
+                    lease.end()
+                    request.started(control)
+                }
             }
         } catch {
             if Task.isCancelled { throw .cancelled }
@@ -109,6 +118,15 @@ extension StoredImage {
         }
         return chain.isEmpty ? [tree] : chain
     }
+}
+
+/// A lease that ends early.
+private final class HeldLease: Sendable {
+    private let lease: Mutex<Lease?>
+
+    init(_ lease: Lease) { self.lease = Mutex(lease) }
+
+    func end() { lease.withLock { $0 = nil } }
 }
 
 private struct ContainerControl: RunControl {

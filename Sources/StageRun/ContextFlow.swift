@@ -30,7 +30,9 @@ extension StageRoot {
     public func contextReport(
         _ request: BuildRequest, observe: @escaping @Sendable (BuildEvent) -> Void = { _ in }
     ) async throws(StageRunError) -> BuildContextReport {
-        try await BuildFlow(root: self, request: request, observe: observe).contextReport()
+        let lease = try lease()
+        defer { withExtendedLifetime(lease) {} }
+        return try await BuildFlow(root: self, request: request, observe: observe).contextReport()
     }
 }
 

@@ -18,6 +18,8 @@ extension StageRoot {
     public func pull(
         _ name: String, platform: Platform?, observe: @escaping @Sendable (BuildEvent) -> Void
     ) async throws(StageRunError) -> Digest {
+        let lease = try lease()
+        defer { withExtendedLifetime(lease) {} }
         let image = try await fetch(name, platform: platform ?? .host, observe: observe)
         try await commit()
         return image.id

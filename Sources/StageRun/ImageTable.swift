@@ -107,6 +107,8 @@ extension StageRoot {
 
     /// All about the image that `name` means.
     public func inspect(_ name: String) throws(StageRunError) -> ImageDetails {
+        let lease = try lease()
+        defer { withExtendedLifetime(lease) {} }
         let image = try require(name)
         let bytes = try imaging { () throws(ImageError) in try image.config(from: store) }
         let configuration = try imaging { () throws(ImageError) in try ImageConfiguration(json: bytes) }
@@ -128,6 +130,7 @@ extension StageRoot {
 
     /// Lets `name` lead to the image that `source` means.
     public func tag(_ source: String, as name: ImageReference) throws(StageRunError) {
+        try leaseUntilCommit()
         try keep(try require(source), names: [name])
     }
 
@@ -135,6 +138,7 @@ extension StageRoot {
     ///
     /// - Parameter force: by an ID, takes all its names away.
     public func remove(_ name: String, force: Bool) throws(StageRunError) -> [RemovedItem] {
+        try leaseUntilCommit()
         let image = try require(name)
         let names = try tags().filter { $0.id == image.id }.map(\.name).sorted()
         var removed: [RemovedItem] = []

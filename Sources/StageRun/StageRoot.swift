@@ -23,6 +23,8 @@ public final class StageRoot: Sendable {
     private let executorSlot = Mutex<NamespaceExecutor?>(nil)
     private let registrySlot = Mutex<RegistryClient?>(nil)
     private let committer: Committer
+    /// Held from a change of names on until it is committed.
+    private let changing = Mutex<Lease?>(nil)
 
     /// Opens the directory at `path`, making it when there is none.
     ///
@@ -34,6 +36,9 @@ public final class StageRoot: Sendable {
         self.path = canonicalPath(path)
         pool = BlockingPool(threads: max(1, jobs) + 16)
         committer = Committer(store: store, pool: pool)
+        // Each piece of work takes a lease of its own: a root that is open and idle keeps nothing from being collected.
+        store.rest()
+        store.removeStaleClaims()
         mkdir(self.path + "/contexts", 0o755)
         do throws(ExecutorError) { try NamespaceExecutor.removeLeftovers(root: self.path) } catch {
             throw .failed(error.message, advice: error.advice)
@@ -80,11 +85,23 @@ public final class StageRoot: Sendable {
     }
 
     func commit() async throws(StageRunError) {
+        defer { changing.withLock { $0 = nil } }
         if !store.needsCommit { return }
         let store = store
         try await blocking { () throws(StageRunError) in
             do throws(StoreError) { try store.commit() } catch { throw .store(error) }
         }
+    }
+
+    /// What is in the store now stays there while this is held.
+    func lease() throws(StageRunError) -> Lease {
+        do throws(StoreError) { return try store.lease() } catch { throw .store(error) }
+    }
+
+    /// What is in the store now stays there until the next commit.
+    func leaseUntilCommit() throws(StageRunError) {
+        let lease = try lease()
+        changing.withLock { $0 = $0 ?? lease }
     }
 
     /// Makes the store durable in the background, one commit at a time.

@@ -33,6 +33,7 @@ extension Store {
             var batch = Batch()
             var packEnds: [PackEnd] = []
             var refused: Key?
+            var finished: [WorkLease] = []
             try withState { state throws(StoreError) in
                 if var writer = state.writer.take() {
                     defer { state.writer = writer }
@@ -42,14 +43,19 @@ extension Store {
                 packEnds += state.complete.map(PackEnd.init)
                 refused = Self.takeBatch(from: &state, values: values)
                 batch = state.inFlight
+                if values { swap(&finished, &state.finished) }
             }
             if !batch.isEmpty {
                 do throws(StoreError) { try publish(batch, packEnds) } catch {
-                    state.withLock { Self.takeBack(&$0) }
+                    state.withLock { state in
+                        Self.takeBack(&state)
+                        state.finished += finished
+                    }
                     throw error
                 }
                 state.withLock { Self.retire(packEnds, &$0) }
             }
+            withExtendedLifetime(finished) {}
             if let refused {
                 throw .database(
                     operation: "write \(refused.table.rawValue)",

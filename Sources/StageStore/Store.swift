@@ -20,6 +20,8 @@ public final class Store: DirectorySink, ContentSink, TableStore {
     /// Directories read or written lately, and open packs: both bounded, both only to be faster.
     private let directories = Mutex<[Digest: DirectoryObject]>([:])
     let files = Mutex<[UInt64: SharedFile]>([:])
+    let leases: LeaseFile
+    let openingLease = Mutex<Lease?>(nil)
 
     private static let format = "stagerun store 1\n"
     /// Contents up to this size are buffered whole and share packs; larger ones get a pack of their own.
@@ -35,6 +37,8 @@ public final class Store: DirectorySink, ContentSink, TableStore {
         var pending = Batch()
         /// The batch that a running commit writes; still looked up until that is done.
         var inFlight = Batch()
+        /// Claims whose work is done, and only has to be committed.
+        var finished: [WorkLease] = []
     }
 
     struct Batch {
@@ -58,11 +62,14 @@ public final class Store: DirectorySink, ContentSink, TableStore {
             for directory in ["/index", "/packs", "/tmp"] { try Self.makeDirectory(path + directory) }
             if isNew { try writeFile(path + "/format", Array(Self.format.utf8)) }
             packs = SharedFile(try OwnedFD.open(path + "/packs", O_RDONLY | O_DIRECTORY))
+            leases = try LeaseFile(path)
         } catch {
             if error.operation == "format" { throw .unknownFormat(path: path, found: error.subject) }
             throw .system(error)
         }
         database = try Database.shared(path + "/index")
+        let lease = try lease()
+        openingLease.withLock { $0 = lease }
     }
 
     private static func makeDirectory(_ path: String) throws(SystemError) {

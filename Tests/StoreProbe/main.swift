@@ -12,6 +12,7 @@ do {
     case ("ingest", 3): try ingest(arguments[1], arguments[2])
     case ("remove", 2): try removeTree(arguments[1])
     case ("large", 3): try largeContents(arguments[1], count: Int(number(arguments[2])))
+    case ("hold", 3): try hold(arguments[1], key: arguments[2])
     default: throw SystemError("arguments", arguments.joined(separator: " "), errno: EINVAL)
     }
 } catch {
@@ -74,4 +75,14 @@ func feed(_ bytes: [UInt8], to ingest: any ContentIngest) throws -> Digest {
 /// Writes at once: nothing may wait in a buffer when the end comes by kill -9.
 func say(_ text: String) {
     Array(text.utf8).withUnsafeBytes { try? writeAll(1, $0) }
+}
+
+/// Holds a lease, the right to collect and the claim of a key until it is killed; says which of them it got.
+func hold(_ path: String, key: String) throws {
+    let store = try Store(path: path)
+    let lease = try store.lease()
+    let claim = try store.claim(Digest.of(key))
+    if case .granted = claim { say("granted\n") } else { say("taken\n") }
+    while true { sleep(1000) }
+    withExtendedLifetime((lease, claim)) {}
 }

@@ -51,6 +51,10 @@ long clinux_copy_file_range(int in, int out, size_t length);
 int clinux_fallocate(int fd, int mode, int64_t offset, int64_t length);
 int clinux_memfd_create(const char *name, unsigned int flags);
 int clinux_pipe2(int fds[2], int flags);
+// A lock of the open file on `length` bytes from `start`: 0 shared, 1 exclusive, 2 none. Never waits; goes with the descriptor.
+int clinux_lock_range(int fd, int kind, int64_t start, int64_t length);
+// 1 when another open file holds a lock there, 0 when none does.
+int clinux_range_is_locked(int fd, int64_t start, int64_t length);
 int clinux_close_range(unsigned int first, unsigned int last, unsigned int flags);
 
 // Extended attributes of the entry `name` in `dirfd`, never following a symlink, by way of /proc/self/fd.
