@@ -51,13 +51,20 @@ public struct IgnoreRules: Sendable {
     /// True when nothing is ignored.
     public var isEmpty: Bool { patterns.isEmpty }
 
+    /// True when a `!` pattern takes something in again.
+    public var hasExceptions: Bool { !exceptions.isEmpty }
+
+    /// True when a pattern leaves out whatever is at the context's root.
+    public let ignoresEverything: Bool
+
     /// No rules: nothing is ignored.
     public static let none = IgnoreRules(patterns: [], file: "")
 
     /// The largest ignore file that is read.
     public static let sizeLimit = 16 << 20
 
-    private init(patterns: [IgnorePattern], file: String) {
+    private init(patterns: [IgnorePattern], file: String, ignoresEverything: Bool = false) {
+        self.ignoresEverything = ignoresEverything
         self.patterns = patterns
         self.file = file
         lookup = PatternLookup(patterns)
@@ -81,6 +88,7 @@ public struct IgnoreRules: Sendable {
 
     private init(_ lines: [(number: Int, pattern: [UInt8])], file: String) throws(IgnoreError) {
         var patterns: [IgnorePattern] = []
+        var ignoresEverything = false
         for line in lines {
             // Docker cleans twice, and looks for the `!` again the second time: `/!a` is an exception too.
             var cleaned = cleanedPath(trimmed(line.pattern[...]))
@@ -95,8 +103,10 @@ public struct IgnoreRules: Sendable {
                     file: file, line: line.number, pattern: String(decoding: trimmed(line.pattern[...]), as: UTF8.self))
             }
             patterns.append(compiled)
+            let all = ["*", "**", "**/*"].contains { cleaned.elementsEqual($0.utf8) }
+            ignoresEverything = ignoresEverything || (all && !negated)
         }
-        self.init(patterns: patterns, file: file)
+        self.init(patterns: patterns, file: file, ignoresEverything: ignoresEverything)
     }
 
     /// The patterns of an ignore file: without comments and empty lines, each cleaned as a path, and without a leading `/`.

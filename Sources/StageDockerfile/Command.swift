@@ -6,6 +6,8 @@ import StageGraph
 public struct KeyValue: Sendable, Hashable {
     public var key: Word
     public var value: Word
+    /// Written `NAME value`.
+    public var isLegacy = false
 }
 
 /// One item of `ARG`.

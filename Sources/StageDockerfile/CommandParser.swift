@@ -14,14 +14,13 @@ struct CommandParser {
         return ParsedInstruction(syntax: instruction, command: try command(keyword, instruction))
     }
 
-    private mutating func warn(_ rule: String, _ message: String, _ range: SourceRange) {
-        warnings.append(DockerfileWarning(rule: rule, message, at: range))
-    }
-
     private mutating func command(_ keyword: Keyword, _ instruction: Instruction) throws(DockerfileError) -> Command {
         switch keyword {
         case .from: return try from(instruction)
-        case .arg: return .argument(try declarations(instruction))
+        case .arg:
+            let declared = try declarations(instruction)
+            checkDescription("ARG", declared.map(\.name), instruction)
+            return .argument(declared)
         case .env: return .environment(try pairs(instruction))
         case .label: return .label(try pairs(instruction))
         case .run: return .run(try run(instruction))
@@ -42,11 +41,8 @@ struct CommandParser {
         case .workdir: return .workdir(try single(instruction))
         case .stopsignal: return .stopSignal(try single(instruction))
         case .maintainer:
-            let name = try single(instruction)
-            warn(
-                "MaintainerDeprecated", "Maintainer instruction is deprecated in favor of using label",
-                instruction.range)
-            return .maintainer(name.text)
+            warnings.add(.maintainerDeprecated, in: instruction)
+            return .maintainer(try single(instruction).text)
         }
     }
 
@@ -77,6 +73,7 @@ struct CommandParser {
 
     private mutating func from(_ instruction: Instruction) throws(DockerfileError) -> Command {
         let words = instruction.arguments
+        if words.count == 3 { checkCases(instruction) }
         guard words.count == 1 || (words.count == 3 && words[1].text.lowercased() == "as") else {
             throw DockerfileError(
                 "FROM requires either one or three arguments", at: instruction.range,
@@ -85,9 +82,9 @@ struct CommandParser {
         var name: Word?
         if words.count == 3 {
             name = try stageName(words[2])
-            lintName(words[2], keyword: instruction.keyword.text, separator: words[1])
         }
         let flags = try FlagValues(instruction, ["platform": .text])
+        if let name { checkDescription("FROM", [name.text], instruction) }
         return .from(FromCommand(base: words[0], name: name, platform: flags.text("platform")))
     }
 
@@ -105,22 +102,33 @@ struct CommandParser {
         return Word(name, at: word.range)
     }
 
-    private mutating func lintName(_ name: Word, keyword: String, separator: Word) {
+    private mutating func checkCases(_ instruction: Instruction) {
+        let (separator, name) = (instruction.arguments[1], instruction.arguments[2])
         if name.text != name.text.lowercased() {
-            warn("StageNameCasing", "Stage name '\(name.text)' should be lowercase", name.range)
+            warnings.add(.stageNameCasing, name.text, at: name.range, in: instruction)
         }
-        if ["scratch", "context"].contains(name.text.lowercased()) {
-            warn(
-                "ReservedStageName", "Stage name should not use the same name as reserved stage '\(name.text)'",
-                name.range)
+        // A keyword in mixed case is another rule's matter.
+        let keyword = instruction.keyword.text
+        let wanted: String
+        if keyword == keyword.lowercased() {
+            wanted = separator.text.lowercased()
+        } else if keyword == keyword.uppercased() {
+            wanted = separator.text.uppercased()
+        } else {
+            return
         }
-        func isUpper(_ text: String) -> Bool? {
-            text == text.uppercased() ? true : text == text.lowercased() ? false : nil
+        if separator.text != wanted {
+            warnings.add(.fromAsCasing, separator.text, keyword, at: separator.range, in: instruction)
         }
-        if let upper = isUpper(keyword), isUpper(separator.text) != upper {
-            warn(
-                "FromAsCasing", "'\(separator.text)' and '\(keyword)' keywords' casing do not match", separator.range)
-        }
+    }
+
+    /// A comment right above FROM or ARG is shown as the description of what it names, and starts with that name.
+    private mutating func checkDescription(_ keyword: String, _ names: [String], _ instruction: Instruction) {
+        guard let comment = instruction.comments.last else { return }
+        let first = comment.split(separator: " ", maxSplits: 1, omittingEmptySubsequences: false)[0]
+        if names.contains(where: { $0 == first }) { return }
+        warnings.add(
+            .invalidDefinitionDescription, keyword, names.count == 1 ? names[0] : "<arg_key>", in: instruction)
     }
 
     // MARK: ARG, ENV, LABEL
@@ -138,7 +146,7 @@ struct CommandParser {
         return result
     }
 
-    private mutating func pairs(_ instruction: Instruction) throws(DockerfileError) -> [KeyValue] {
+    private func pairs(_ instruction: Instruction) throws(DockerfileError) -> [KeyValue] {
         _ = try FlagValues(instruction, [:])
         let words = instruction.arguments
         guard !words.isEmpty else { throw tooFew(instruction) }
@@ -148,13 +156,8 @@ struct CommandParser {
             guard !words[index].text.isEmpty else {
                 throw DockerfileError("\(keyword) names can not be blank", at: words[index].range)
             }
-            if words[index + 2].text.isEmpty {
-                warn(
-                    "LegacyKeyValueFormat",
-                    "\"\(keyword) key=value\" should be used instead of legacy \"\(keyword) key value\" format",
-                    instruction.range)
-            }
-            result.append(KeyValue(key: words[index], value: words[index + 1]))
+            result.append(
+                KeyValue(key: words[index], value: words[index + 1], isLegacy: words[index + 2].text.isEmpty))
         }
         return result
     }

@@ -18,7 +18,10 @@ extension StageLowering {
                 if inputs.count == 1 { inputs.append(try origin(copy.from, instruction)) }
                 let taken = copy.parents == nil ? .path(input: 1, pattern: BuildPath.source(path)) : parents(path)
                 sources.append(taken)
-                if copy.from == nil { graph.takes(BuildPath.source(path), fromContext: "") }
+                if copy.from == nil {
+                    adviseIgnored(path, copy, word.range)
+                    graph.takes(BuildPath.source(path), fromContext: "")
+                }
                 texts.append(path)
             case .heredoc(let heredoc):
                 sources.append(try text(heredoc, instruction))
@@ -59,7 +62,9 @@ extension StageLowering {
 
     private mutating func adviseUnused(_ copy: CopyCommand) {
         if let word = copy.keepsGitDirectory {
-            warn("", "--keep-git-dir says nothing about a source that is no git repository", word.range)
+            warnings.append(
+                DockerfileWarning(
+                    rule: "", "--keep-git-dir says nothing about a source that is no git repository", at: word.range))
         }
     }
 

@@ -8,9 +8,9 @@ public struct Directives: Sendable, Hashable {
     public var syntax: Word?
     /// `# escape=`: a backslash or a backtick.
     public var escape: UInt8 = UInt8(ascii: "\\")
-    /// `# check=`: which build checks to skip and whether they are errors.
+    /// `# check=`: which build checks to skip and whether they are errors. Read by `checkOptions`, not here: a mistake in it
+    /// is none of the syntax.
     public var check: Word?
-    public var checks = CheckOptions()
 
     private var seen: Set<String> = []
     private var isOver = false
@@ -30,9 +30,7 @@ public struct Directives: Sendable, Hashable {
         let word = Word(value, at: range)
         switch key {
         case "syntax": syntax = word
-        case "check":
-            check = word
-            checks = try CheckOptions(value, at: range)
+        case "check": check = word
         default:
             guard value == "\\" || value == "`" else {
                 throw DockerfileError(
@@ -43,10 +41,22 @@ public struct Directives: Sendable, Hashable {
         return true
     }
 
+    /// What the `check` directive says; nothing special without one.
+    public func checkOptions() throws(DockerfileError) -> CheckOptions {
+        guard let check else { return CheckOptions() }
+        return try CheckOptions(check.text, at: check.range)
+    }
+
     /// `# key = value`, the key in lower case.
     private static func pair(_ line: ArraySlice<UInt8>) -> (key: String, value: String)? {
         guard line.first == UInt8(ascii: "#") else { return nil }
-        let bytes = Array(line.dropFirst())
+        return pair(Array(line.dropFirst()))
+    }
+
+    /// The same of a comment without its `#`.
+    static func pair(_ comment: String) -> (key: String, value: String)? { pair(Array(comment.utf8)) }
+
+    private static func pair(_ bytes: [UInt8]) -> (key: String, value: String)? {
         let body = Blank.trimmed(bytes, 0..<bytes.count)
         guard let equals = bytes[body].firstIndex(of: UInt8(ascii: "=")) else { return nil }
         let key = bytes[Blank.trimmed(bytes, body.lowerBound..<equals)]
@@ -56,51 +66,5 @@ public struct Directives: Sendable, Hashable {
             key.allSatisfy({ isLetter($0) || (0x30...0x39).contains($0) })
         else { return nil }
         return (String(decoding: key, as: UTF8.self).lowercased(), String(decoding: value, as: UTF8.self))
-    }
-}
-
-/// `# check=skip=RuleA,RuleB;error=true`.
-public struct CheckOptions: Sendable, Hashable {
-    public var skipsAll = false
-    public var skipped: Set<String> = []
-    /// Warnings fail the build.
-    public var isError = false
-    public var experimentalAll = false
-    public var experimental: Set<String> = []
-
-    public init() {}
-
-    init(_ text: String, at range: SourceRange) throws(DockerfileError) {
-        for part in text.split(separator: ";", omittingEmptySubsequences: false) {
-            let pair = part.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-            let key = pair.first.map { $0.filter { !$0.isWhitespace } } ?? ""
-            guard pair.count == 2 else {
-                throw DockerfileError(
-                    "invalid check option `\(part)`", at: range, hint: "write `skip=RuleName` or `error=true`")
-            }
-            let values = pair[1].split(separator: ",").map { String($0.filter { !$0.isWhitespace }) }
-            let isAll = values.contains { $0.lowercased() == "all" }
-            switch key {
-            case "skip":
-                skipsAll = isAll
-                skipped = Set(values)
-            case "experimental":
-                experimentalAll = isAll
-                experimental = Set(values)
-            case "error":
-                guard let value = values.first, let flag = FlagValue.boolean(value) else {
-                    throw DockerfileError("check option `error` is true or false, not `\(pair[1])`", at: range)
-                }
-                isError = flag
-            default:
-                throw DockerfileError(
-                    "unknown check option `\(key)`", at: range,
-                    hint: Spelling.hint(key, among: ["skip", "error", "experimental"]))
-            }
-        }
-    }
-
-    func keeps(_ warning: DockerfileWarning) -> Bool {
-        warning.rule.isEmpty || !(skipsAll || skipped.contains(warning.rule))
     }
 }

@@ -38,9 +38,19 @@ public struct Dockerfile: Sendable, Hashable {
     /// - Parameter file: the name that error messages and source ranges carry.
     /// - Throws: the first error in the file. Time and memory are linear in the file.
     public static func parse(_ bytes: [UInt8], file: String) throws(DockerfileError) -> Dockerfile {
+        var warnings: [DockerfileWarning] = []
+        return try parse(bytes, file: file, warnings: &warnings)
+    }
+
+    /// - Parameter warnings: what was noticed before the error, when there is one.
+    static func parse(
+        _ bytes: [UInt8], file: String, warnings: inout [DockerfileWarning]
+    ) throws(DockerfileError) -> Dockerfile {
         var parser = SyntaxParser(bytes: bytes, file: file)
         let syntax = try parser.parse()
+        warnings = parser.warnings
         var commands = CommandParser()
+        defer { warnings += commands.warnings }
         var dockerfile = Dockerfile(
             directives: parser.directives, globalArguments: [], stages: [], warnings: parser.warnings)
         for instruction in syntax { try dockerfile.add(commands.parse(instruction)) }
@@ -49,7 +59,7 @@ public struct Dockerfile: Sendable, Hashable {
                 "the Dockerfile contains no stages to build", at: syntax.last?.range, hint: "add a `FROM`")
         }
         dockerfile.warnings += commands.warnings
-        dockerfile.warnDuplicateNames()
+        dockerfile.warnings += dockerfile.fileWarnings()
         return dockerfile
     }
 
@@ -77,17 +87,6 @@ public struct Dockerfile: Sendable, Hashable {
             throw DockerfileError(
                 "no build stage in current context: \(instruction.syntax.name.uppercased()) stands before the first FROM",
                 at: instruction.syntax.keyword.range, hint: "only ARG may come before FROM")
-        }
-    }
-
-    private mutating func warnDuplicateNames() {
-        var seen: Set<String> = []
-        for stage in stages {
-            guard let name = stage.from.name, !seen.insert(name.text).inserted else { continue }
-            warnings.append(
-                DockerfileWarning(
-                    rule: "DuplicateStageName",
-                    "Duplicate stage name '\(name.text)', stage names should be unique", at: name.range))
         }
     }
 

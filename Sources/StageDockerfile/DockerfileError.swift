@@ -33,10 +33,18 @@ public struct DockerfileError: Error, Sendable, Hashable, CustomStringConvertibl
 
 /// Something that builds, but that its author would want to know.
 public struct DockerfileWarning: Sendable, Hashable, CustomStringConvertible {
-    /// The rule's name as `docker build --check` has it; empty when docker has no such rule.
+    /// The name of the `CheckRule`; empty when none is behind it.
     public var rule: String
     public var message: String
+    /// The word that is meant.
     public var range: SourceRange?
+    /// The instruction that is meant, as docker locates its warnings; nil when only `range` is known.
+    public var lines: SourceRange?
+    /// The comment above the instruction enables the rule, which is experimental.
+    var isAskedFor = false
+
+    /// The rule behind it.
+    public var check: CheckRule? { rule.isEmpty ? nil : CheckRule.named(rule) }
 
     public init(rule: String, _ message: String, at range: SourceRange?) {
         self.rule = rule

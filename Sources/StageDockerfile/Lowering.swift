@@ -20,6 +20,15 @@ public struct Lowering: Sendable {
         var round = try LoweringRound(dockerfile, options, images)
         return try round.run()
     }
+
+    /// Lowers for what it tells: the target, or every stage when none is named, and no graph comes out.
+    public func examine(images: [String: BaseImage]) -> Examination {
+        var round: LoweringRound
+        do throws(DockerfileError) { round = try LoweringRound(dockerfile, options, images) } catch {
+            return Examination(warnings: dockerfile.warnings, error: error)
+        }
+        return round.examine()
+    }
 }
 
 /// One call of `lower`.
@@ -31,17 +40,18 @@ struct LoweringRound {
         case blocked
     }
 
-    private let dockerfile: Dockerfile
-    private let options: LoweringOptions
+    let dockerfile: Dockerfile
+    let options: LoweringOptions
     private let images: [String: BaseImage]
-    private let layout: StageLayout
-    private let scope: GlobalScope
+    let layout: StageLayout
+    let scope: GlobalScope
     private var graph = GraphAssembly()
-    private var warnings: [DockerfileWarning] = []
+    private(set) var warnings: [DockerfileWarning] = []
     private var allowance = StageLowering.allowance
-    private var states: [Int: StageState] = [:]
+    private var spelling = VariableSpelling()
+    private(set) var states: [Int: StageState] = [:]
     private var progress: [Int: Progress] = [:]
-    private var requests: [ImageRequest] = []
+    private(set) var requests: [ImageRequest] = []
     private var requested: Set<String> = []
     private var lowered = 0
 
@@ -54,19 +64,24 @@ struct LoweringRound {
         self.images = images
         layout = StageLayout(dockerfile)
         scope = try GlobalScope(dockerfile, options)
-        warnings = dockerfile.warnings
+        warnings = dockerfile.warnings + FromChecks(dockerfile, scope).warnings
     }
 
     mutating func run() throws(DockerfileError) -> LoweringResult {
         let target = try layout.target(options.target)
+        try lower(target)
+        if !requests.isEmpty { return .needs(requests) }
+        return .graph(try finish(target), warnings: try keptWarnings())
+    }
+
+    /// Lowers a stage and all that it needs.
+    mutating func lower(_ target: Int) throws(DockerfileError) {
         // What a stage needs comes before it. A list instead of recursion: a file can have ten thousand stages.
         var pending = [target]
         while let index = pending.last {
             let needed = try advance(index)
             if needed.isEmpty { pending.removeLast() } else { pending += needed.reversed() }
         }
-        if !requests.isEmpty { return .needs(requests) }
-        return .graph(try finish(target), warnings: keptWarnings())
     }
 
     /// Lowers a stage, or says which stages come first.
@@ -154,21 +169,24 @@ struct LoweringRound {
                 stage: stage, platform: base.platform, filesystem: scratch(stage.range), base: nil, settings: settings)
         case .image(let name):
             guard let found = image(name, base.platform, at: stage.from.base.range) else { return nil }
-            advisePlatform(name, wanted: base.platform, found: found.image.platform, stage.from.base.range)
+            advisePlatform(name, wanted: base.platform, found: found.image.platform, stage)
             let step = graph.shared(.image(found.key), title: "FROM \(name)", source: stage.range)
-            return StageState(
+            var state = StageState(
                 stage: stage, platform: base.platform, filesystem: step, base: found.key, settings: found.image.settings
             )
+            state.isBaseUnknown = !found.image.isKnown
+            return state
         }
     }
 
-    private mutating func advisePlatform(_ name: String, wanted: Platform, found: Platform, _ range: SourceRange) {
+    private mutating func advisePlatform(_ name: String, wanted: Platform, found: Platform, _ stage: Stage) {
         guard wanted.os != found.os || wanted.architecture != found.architecture else { return }
-        let warning = DockerfileWarning(
-            rule: "InvalidBaseImagePlatform",
-            "Base image \(name) was pulled with platform \"\(found)\", expected \"\(wanted)\" for current build",
-            at: range)
-        if !warnings.contains(warning) { warnings.append(warning) }
+        let quoted = { GoText.quoted($0 as String) }
+        var advice: [DockerfileWarning] = []
+        advice.add(
+            .invalidBaseImagePlatform, name, quoted("\(found)"), quoted("\(wanted)"), at: stage.from.base.range,
+            in: stage.fromInstruction)
+        for warning in advice where !warnings.contains(warning) { warnings.append(warning) }
     }
 
     private mutating func scratch(_ range: SourceRange) -> StepID {
@@ -231,7 +249,7 @@ struct LoweringRound {
         }
         var rehearsal = StageLowering(
             layout: layout, scope: scope, state: start, graph: GraphAssembly(), warnings: [], allowance: allowance,
-            filesystems: [:])
+            spelling: spelling, filesystems: [:])
         for instruction in instructions {
             switch instruction.command {
             case .argument, .environment: if isDynamic { try rehearsal.lower(instruction) }
@@ -279,14 +297,18 @@ struct LoweringRound {
         }
         var lowering = StageLowering(
             layout: layout, scope: scope, state: start, graph: graph, warnings: warnings, allowance: allowance,
-            filesystems: filesystems)
+            spelling: spelling, filesystems: filesystems)
         // One owner at a time, or every step added would copy the whole graph.
         graph = GraphAssembly()
         warnings = []
+        defer { warnings = lowering.warnings }
         for instruction in instructions { try lowering.lower(instruction) }
+        lowering.state.inputs.stages = filesystems.keys.compactMap {
+            if case .stage(let index) = $0 { index } else { nil }
+        }
         graph = lowering.graph
-        warnings = lowering.warnings
         allowance = lowering.allowance
+        spelling = lowering.spelling
         graph.number(lowering.state.steps, afterImage: lowering.state.parent == nil && lowering.state.base != nil)
         states[stage.index] = lowering.state
     }
@@ -308,10 +330,12 @@ struct LoweringRound {
             contextPatterns: graph.contextPatterns, author: state.author)
     }
 
-    private func keptWarnings() -> [DockerfileWarning] {
+    /// What is told of a build that succeeds.
+    private func keptWarnings() throws(DockerfileError) -> [DockerfileWarning] {
         let unused = scope.unusedArguments(dockerfile).map {
             DockerfileWarning(rule: "", "build argument `\($0)` is not declared by any ARG", at: nil)
         }
-        return (warnings + unused).filter { dockerfile.directives.checks.keeps($0) }
+        let checks = try options.checks(of: dockerfile)
+        return (warnings + unused).filter { checks.keeps($0) }
     }
 }

@@ -12,6 +12,9 @@ public struct LoweringOptions: Sendable {
     public var platform: Platform
     /// What `BUILDPLATFORM` and its kin say.
     public var buildPlatform: Platform
+    /// Whether the ignore file leaves a source path of `COPY` out. Nil when there is none, or when its exceptions make that
+    /// impossible to say of a path alone.
+    public var isIgnored: (@Sendable (String) -> Bool)?
 
     public init(
         target: String? = nil, buildArguments: [String: String] = [:], labels: [String: String] = [:],
@@ -29,10 +32,19 @@ public struct LoweringOptions: Sendable {
 public struct BaseImage: Sendable, Hashable {
     public var settings: ImageSettings
     public var platform: Platform
+    /// False when nothing could be learnt of it: then no check speaks about what it sets.
+    public var isKnown = true
 
     public init(settings: ImageSettings, platform: Platform) {
         self.settings = settings
         self.platform = platform
+    }
+
+    /// An image that is not looked at.
+    public static func unknown(platform: Platform) -> BaseImage {
+        var image = BaseImage(settings: ImageSettings(), platform: platform)
+        image.isKnown = false
+        return image
     }
 }
 

@@ -18,23 +18,46 @@ struct StageLowering {
     var warnings: [DockerfileWarning]
     /// What expansion may still add before the build is refused, in bytes.
     var allowance: Int
+    var spelling: VariableSpelling
     /// The filesystem of a stage or image that a `--from` names; all of them are there by now.
     let filesystems: [SourceReference: StepID]
 
+    /// The instruction that is being lowered, for warnings.
+    private(set) var current: Instruction
+
     static let allowance = 64 << 20
 
-    mutating func warn(_ rule: String, _ message: String, _ range: SourceRange) {
-        warnings.append(DockerfileWarning(rule: rule, message, at: range))
+    init(
+        layout: StageLayout, scope: GlobalScope, state: StageState, graph: GraphAssembly,
+        warnings: [DockerfileWarning], allowance: Int, spelling: VariableSpelling,
+        filesystems: [SourceReference: StepID]
+    ) {
+        self.layout = layout
+        self.scope = scope
+        self.state = state
+        self.graph = graph
+        self.warnings = warnings
+        self.allowance = allowance
+        self.spelling = spelling
+        self.filesystems = filesystems
+        current = layout.stages[state.index].fromInstruction
+    }
+
+    mutating func warn(_ rule: CheckRule, _ arguments: String..., at word: SourceRange? = nil) {
+        warnings.add(
+            rule, arguments, at: word ?? current.range, lines: current.range, comments: current.comments)
     }
 
     mutating func lower(_ instruction: ParsedInstruction) throws(DockerfileError) {
-        let range = instruction.range
+        current = instruction.syntax
         switch instruction.command {
         case .from: break
         case .argument(let declarations): try argument(declarations)
-        case .environment(let pairs): try environment(pairs, range)
-        case .label(let pairs): try label(pairs, range)
-        case .run(let run): try self.run(run, instruction)
+        case .environment(let pairs): try environment(pairs)
+        case .label(let pairs): try label(pairs)
+        case .run(let run):
+            try outline(run.mounts)
+            try self.run(run, instruction)
         case .copy(let copy): try self.copy(copy, instruction)
         case .workdir(let path): try workdir(path, instruction)
         case .user(let user):
@@ -42,21 +65,21 @@ struct StageLowering {
             state.settings.user = value.isEmpty ? nil : value
             state.record("USER \(value)")
         case .command(let line):
-            once("CMD", range)
-            adviseJSON("CMD", line, range)
+            once()
+            adviseJSON(line)
             let arguments = state.withShell(line)
             state.settings.command = arguments
             state.settings.argumentsEscaped = true
             state.record("CMD \(GoText.quotedList(arguments))")
-        case .entrypoint(let line): entrypoint(line, range)
+        case .entrypoint(let line): entrypoint(line)
         case .shell(let arguments):
             state.settings.shell = arguments
             state.record("SHELL \(GoText.list(arguments))")
-        case .expose(let words): try expose(words, range)
+        case .expose(let words): try expose(words, instruction.range)
         case .volume(let words): try volume(words)
         case .stopSignal(let word): try stopSignal(word)
         case .healthcheck(let check):
-            once("HEALTHCHECK", range)
+            once()
             state.settings.healthcheck = check
             state.record("HEALTHCHECK \(check.goDescription)")
         case .onBuild(let text):
@@ -87,10 +110,7 @@ struct StageLowering {
             throw DockerfileError(error.message, at: range)
         }
         try spend(result.value.utf8.count - text.utf8.count, at: range)
-        for name in result.unmatched where state.argumentPlaces[name] == nil {
-            let meant = Spelling.closest(name, among: state.variables.names).map { " (did you mean $\($0)?)" } ?? ""
-            warn("UndefinedVar", "Usage of undefined variable '$\(name)'\(meant)", range)
-        }
+        if !state.isBaseUnknown { adviseUndefined(result.unmatched, at: range) }
         return result
     }
 
@@ -112,6 +132,7 @@ struct StageLowering {
             adviseSecret("ARG", declaration.name, declaration.range)
             let value = try argumentValue(declaration)
             state.declare(declaration.name, value: value)
+            outline(declaration, value)
             texts.append(declaration.name + (value.map { "=" + $0 } ?? ""))
         }
         state.record("ARG " + texts.joined(separator: " "))
@@ -123,17 +144,19 @@ struct StageLowering {
         return try expand(value, at: declaration.range).value
     }
 
-    private mutating func environment(_ pairs: [KeyValue], _ range: SourceRange) throws(DockerfileError) {
+    private mutating func environment(_ pairs: [KeyValue]) throws(DockerfileError) {
         let values = try expanded(pairs)
-        for (name, value) in values {
-            adviseSecret("ENV", name, range)
+        for ((name, value), pair) in zip(values, pairs) {
+            adviseLegacy(pair)
+            adviseSecret("ENV", name, pair.key.range)
             state.setEnvironment(name, value)
         }
         state.record("ENV " + values.map { "\($0.0)=\($0.1)" }.joined(separator: " "))
     }
 
-    private mutating func label(_ pairs: [KeyValue], _ range: SourceRange) throws(DockerfileError) {
+    private mutating func label(_ pairs: [KeyValue]) throws(DockerfileError) {
         let values = try expanded(pairs)
+        for pair in pairs { adviseLegacy(pair) }
         for (name, value) in values { state.settings.labels[name] = value }
         state.record("LABEL " + values.map { "\($0.0)=\($0.1)" }.joined(separator: " "))
     }
@@ -147,13 +170,13 @@ struct StageLowering {
 
     // MARK: Config
 
-    private mutating func entrypoint(_ line: CommandLine, _ range: SourceRange) {
-        once("ENTRYPOINT", range)
-        adviseJSON("ENTRYPOINT", line, range)
+    private mutating func entrypoint(_ line: CommandLine) {
+        once()
+        adviseJSON(line)
         let arguments = state.withShell(line)
         state.settings.entrypoint = arguments.isEmpty ? nil : arguments
         // What the base image would run says nothing about this entrypoint.
-        if !state.seenOnce.contains("CMD") { state.settings.command = nil }
+        if state.seenOnce["cmd"] == nil { state.settings.command = nil }
         state.record("ENTRYPOINT \(GoText.quotedList(arguments))")
     }
 
@@ -188,15 +211,8 @@ struct StageLowering {
         for word in words {
             for text in try expand(word.text, with: splitting, at: word.range).words {
                 let specification = try PortSpecification(text, at: word.range)
-                if specification.hasHostPart {
-                    warn(
-                        "ExposeInvalidFormat",
-                        "EXPOSE instruction should not define an IP address or host-port mapping, found '\(text)'",
-                        range)
-                }
-                if specification.hasCapitals {
-                    warn("ExposeProtoCasing", "EXPOSE protocol '\(text)' should be lowercase", range)
-                }
+                if specification.hasHostPart { warn(.exposeInvalidFormat, text, at: word.range) }
+                if specification.hasCapitals { warn(.exposeProtoCasing, text, at: word.range) }
                 ports += specification.ports
             }
         }
@@ -208,10 +224,7 @@ struct StageLowering {
     private mutating func workdir(_ path: Word, _ instruction: ParsedInstruction) throws(DockerfileError) {
         let text = try expand(path)
         if !state.hasSetWorkdir, text.utf8.first != UInt8(ascii: "/") {
-            warn(
-                "WorkdirRelativePath",
-                "Relative workdir \"\(text)\" can have unexpected results if the base image has a WORKDIR set",
-                instruction.range)
+            warn(.workdirRelativePath, GoText.quoted(text), at: path.range)
         }
         state.hasSetWorkdir = true
         let directory = BuildPath.cleaned(text, in: state.workingDirectory)
@@ -233,35 +246,6 @@ struct StageLowering {
         state.filesystem = step
         state.steps.append(step)
         return step
-    }
-
-    // MARK: Advice
-
-    private mutating func once(_ keyword: String, _ range: SourceRange) {
-        if !state.seenOnce.insert(keyword).inserted {
-            warn(
-                "MultipleInstructionsDisallowed",
-                "Multiple \(keyword) instructions should not be used in the same stage because only the last one will be used",
-                range)
-        }
-    }
-
-    private mutating func adviseJSON(_ keyword: String, _ line: CommandLine, _ range: SourceRange) {
-        guard line.usesShell, (state.settings.shell ?? []).isEmpty else { return }
-        warn(
-            "JSONArgsRecommended",
-            "JSON arguments recommended for \(keyword) to prevent unintended behavior related to OS signals", range)
-    }
-
-    private mutating func adviseSecret(_ keyword: String, _ name: String, _ range: SourceRange) {
-        let secret: Set<Substring> = [
-            "apikey", "auth", "credential", "credentials", "key", "password", "pword", "passwd", "secret", "token",
-        ]
-        let words = Set(name.lowercased().split(separator: "_"))
-        guard !words.isDisjoint(with: secret), words.isDisjoint(with: ["public", "file", "version"]) else { return }
-        warn(
-            "SecretsUsedInArgOrEnv",
-            "Do not use ARG or ENV instructions for sensitive data (\(keyword) \"\(name)\")", range)
     }
 }
 

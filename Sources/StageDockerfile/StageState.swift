@@ -31,7 +31,12 @@ struct StageState {
     /// Its steps that are numbered.
     var steps: [StepID] = []
     var hasSetWorkdir = false
-    var seenOnce: Set<String> = []
+    /// Instructions of which only the last counts, by name: where the last one stands.
+    var seenOnce: [String: SourceRange] = [:]
+    /// Its base image could not be looked at: what it sets is not known.
+    var isBaseUnknown = false
+    /// What the stage takes from outside, for `--call=outline`.
+    var inputs = StageInputs()
 
     /// A stage on an image or on nothing.
     init(stage: Stage, platform: Platform, filesystem: StepID, base: String?, settings: ImageSettings) {
@@ -68,6 +73,7 @@ struct StageState {
         ports = parent.ports
         volumes = parent.volumes
         hasSetWorkdir = parent.hasSetWorkdir
+        isBaseUnknown = parent.isBaseUnknown
     }
 
     /// The directory that relative paths start from.

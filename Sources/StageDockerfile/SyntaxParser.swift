@@ -48,10 +48,9 @@ struct SyntaxParser {
         var line = LogicalLine(file: reader.file, fixedRange: reader.fixedRange)
         let joined = try join(&line, first, content)
         if joined.hasEmptyLine {
-            warnings.append(
-                DockerfileWarning(
-                    rule: "NoEmptyContinuation", "Empty continuation line found in: \(line.text(line.all))",
-                    at: line.wholeRange))
+            var last = line.wholeRange
+            if reader.fixedRange == nil { (last.firstLine, last.firstColumn) = (line.lastLine, 1) }
+            warnings.add(.noEmptyContinuation, [], at: last, lines: last, comments: comments)
         }
         try check(line)
         var instruction = try InstructionSyntax(line: line, escape: directives.escape).parse(line.all, depth: 0)

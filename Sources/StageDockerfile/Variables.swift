@@ -20,6 +20,9 @@ struct Variables: VariableSource {
 
     var names: Dictionary<String, Int>.Keys { index.keys }
 
+    /// In the order in which they were first set.
+    private(set) var orderedNames: [String] = []
+
     mutating func set(_ name: String, _ value: String) {
         if let place = index[name] {
             entries[place] = "\(name)=\(value)"
@@ -28,6 +31,7 @@ struct Variables: VariableSource {
             index[name] = entries.count
             entries.append("\(name)=\(value)")
             values.append(value)
+            orderedNames.append(name)
         }
     }
 }

@@ -67,54 +67,21 @@ struct BuildFlow: Sendable {
 
     // MARK: The Dockerfile
 
-    /// The path as given, or the one found in the context.
-    func readDockerfile() throws(StageRunError) -> (path: String, bytes: [UInt8]) {
-        let limit = 64 << 20
-        if let path = request.dockerfile {
-            do throws(SystemError) { return (path, try readFile(path, limit: limit)) } catch {
-                throw .failed("cannot read the Dockerfile \(path): \(error.reason)")
-            }
-        }
-        for name in ["Dockerfile", "dockerfile"] {
-            let path = request.contextPath + "/" + name
-            do throws(SystemError) { return (path, try readFile(path, limit: limit)) } catch {
-                if error.errno == ENOENT || error.errno == ENOTDIR { continue }
-                throw .failed("cannot read the Dockerfile \(path): \(error.reason)")
-            }
-        }
-        try checkContext()
-        throw .failed(
-            "no Dockerfile in \(request.contextPath)",
-            advice: "name it with -f FILE, or give the directory that holds it")
-    }
+    func readDockerfile() throws(StageRunError) -> DockerfileSource { try DockerfileSource(request) }
 
-    func parse(_ source: (path: String, bytes: [UInt8])) throws(StageRunError) -> Dockerfile {
-        do throws(DockerfileError) { return try Dockerfile.parse(source.bytes, file: displayName(source.path)) } catch {
+    func parse(_ source: DockerfileSource) throws(StageRunError) -> Dockerfile {
+        do throws(DockerfileError) { return try Dockerfile.parse(source.bytes, file: source.name) } catch {
             throw .dockerfile(error, rendered: error.rendered(source: source.bytes))
         }
     }
 
-    private func displayName(_ path: String) -> String {
-        path.hasPrefix(request.contextPath + "/") ? String(path.dropFirst(request.contextPath.utf8.count + 1)) : path
-    }
-
-    func checkContext() throws(StageRunError) {
-        var info = stat()
-        guard stat(request.contextPath, &info) == 0 else {
-            throw .failed("the build context \(request.contextPath): \(SystemError.last("stat").reason)")
-        }
-        guard info.st_mode & S_IFMT == S_IFDIR else {
-            throw .failed("the build context \(request.contextPath) is not a directory")
-        }
-    }
+    func checkContext() throws(StageRunError) { try request.checkContext() }
 
     /// Lowers, fetching the base images that reachable stages ask for, until none is missing.
     func lower(
-        _ dockerfile: Dockerfile, _ source: (path: String, bytes: [UInt8])
+        _ dockerfile: Dockerfile, _ source: DockerfileSource
     ) async throws(StageRunError) -> (BuildGraph, [String: StoredImage]) {
-        let options = LoweringOptions(
-            target: request.target, buildArguments: request.buildArguments, labels: request.labels,
-            platform: request.platform)
+        let options = request.loweringOptions(dockerfile: source.path)
         let lowering = Lowering(dockerfile, options: options)
         var images: [String: StoredImage] = [:]
         var bases: [String: BaseImage] = [:]
@@ -126,6 +93,7 @@ struct BuildFlow: Sendable {
             switch result {
             case .graph(let graph, let warnings):
                 for warning in warnings { observe(.warning(message: warning.description, source: warning.range)) }
+                try refuseViolations(warnings, dockerfile)
                 return (graph, images)
             case .needs(let requests):
                 for (key, image) in try await resolve(requests, dockerfile, source) {
@@ -139,7 +107,7 @@ struct BuildFlow: Sendable {
 
     /// The images that a round of lowering asks for, all at once.
     private func resolve(
-        _ requests: [ImageRequest], _ dockerfile: Dockerfile, _ source: (path: String, bytes: [UInt8])
+        _ requests: [ImageRequest], _ dockerfile: Dockerfile, _ source: DockerfileSource
     ) async throws(StageRunError) -> [(String, StoredImage)] {
         let results = await withTaskGroup(of: (ImageRequest, Result<StoredImage, StageRunError>).self) { group in
             for request in requests {
@@ -189,7 +157,7 @@ struct BuildFlow: Sendable {
     // MARK: The steps
 
     private func build(
-        _ graph: BuildGraph, _ bases: [String: StoredImage], _ source: (path: String, bytes: [UInt8])
+        _ graph: BuildGraph, _ bases: [String: StoredImage], _ source: DockerfileSource
     ) async throws(StageRunError) -> [StepOutcome] {
         let root = root
         let builder = Builder(

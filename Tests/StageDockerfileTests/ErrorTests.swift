@@ -149,8 +149,8 @@ import Testing
     }
 
     @Test func warningsRendered() throws {
-        let text = "FROM a\nENV a b"
+        let text = "FROM a\nMAINTAINER b"
         let warning = try #require(Dockerfile.parse(text).warnings.first)
-        #expect(warning.rendered(source: text).hasPrefix("Dockerfile:2:1: LegacyKeyValueFormat: "))
+        #expect(warning.rendered(source: text).hasPrefix("Dockerfile:2:1: MaintainerDeprecated: "))
     }
 }

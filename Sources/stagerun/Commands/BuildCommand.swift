@@ -71,6 +71,14 @@ struct BuildCommand: StageCommand {
     @Option(help: ArgumentHelp("The platform to build for, such as linux/amd64.", valueName: "os/arch"))
     var platform: String?
 
+    @Option(
+        help: ArgumentHelp(
+            "Tell something instead of building: check, outline or targets[,format=json].", valueName: "method"))
+    var call: String?
+
+    @Flag(help: "Check the Dockerfile instead of building; the same as --call=check.")
+    var check = false
+
     @Argument(help: ArgumentHelp("The directory that COPY and ADD read.", valueName: "context"))
     var context: String
 
@@ -78,6 +86,7 @@ struct BuildCommand: StageCommand {
         let mode = progress.resolved(
             quiet: quiet, isTerminal: surroundings.error.isTerminal, terminalType: surroundings.environment("TERM"))
         let request = try request(mode: mode, isTerminal: surroundings.output.isTerminal, surroundings.environment)
+        if let call = try CallOption(call, check: check) { return try await answer(call, request, surroundings) }
         if let jobs, jobs < 1 { throw UsageError("--jobs \(jobs): at least 1") }
         // An ID from an earlier build must not pass for this one's.
         if let iidfile, !isSpecial(iidfile) { unlink(iidfile) }

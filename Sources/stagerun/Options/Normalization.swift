@@ -3,6 +3,7 @@
 /// Switches that stand alone, in any subcommand.
 private let switches: Set<String> = [
     "--no-cache", "--quiet", "--rm", "--interactive", "--tty", "--force", "--no-trunc", "--digests", "--json", "--all",
+    "--check", "--sarif", "--strict",
 ]
 
 /// `--no-cache=true` as `--no-cache`, and without `--no-cache=false`. What follows the image of `run` is left alone: it

@@ -1,0 +1,139 @@
+// A Dockerfile checked without building it: what it says about itself, its context's ignore file, and the configs of base
+// images as far as they are known.
+
+import Glibc
+import StageContext
+import StageDockerfile
+import StageGraph
+import StageImage
+import StageRegistry
+
+/// What a check came to.
+public struct CheckReport: Sendable {
+    /// What messages call the file.
+    public var file: String
+    public var source: [UInt8]
+    public var examination: Examination
+    /// Base images whose configs are not known, so that no rule spoke about what they set. Sorted.
+    public var unknownImages: [String]
+}
+
+/// A Dockerfile that is to be checked.
+public struct DockerfileCheck: Sendable {
+    private let source: DockerfileSource
+    private let options: LoweringOptions
+
+    /// Reads the Dockerfile and the ignore file that `request` names, and nothing else.
+    public init(_ request: BuildRequest) throws(StageRunError) {
+        source = try DockerfileSource(request)
+        options = request.loweringOptions(dockerfile: source.path)
+    }
+
+    /// Whether base images would tell more.
+    public var wantsImages: Bool { !examination([:]).needs.isEmpty }
+
+    /// The Dockerfile's bytes.
+    public var bytes: [UInt8] { source.bytes }
+
+    /// The stages that can be asked for.
+    public func targets() throws(StageRunError) -> [Target] {
+        do throws(DockerfileError) { return try Dockerfile.parse(source.bytes, file: source.name).targets } catch {
+            throw .dockerfile(error, rendered: error.rendered(source: source.bytes))
+        }
+    }
+
+    private func examination(_ images: [String: BaseImage]) -> Examination {
+        Examination.of(source.bytes, file: source.name, options: options, images: images)
+    }
+
+    /// The findings.
+    ///
+    /// - Parameters:
+    ///   - root: where base images are looked for; nil looks at none.
+    ///   - fetching: whether a registry is asked for the config of an image that is not there. No layer is fetched, and
+    ///     nothing is kept.
+    public func report(images root: StageRoot?, fetching: Bool) async throws(StageRunError) -> CheckReport {
+        var images: [String: BaseImage] = [:]
+        var unknown: Set<String> = []
+        while true {
+            let examination = examination(images)
+            let missing = examination.needs.filter { images[$0.key] == nil }
+            if missing.isEmpty {
+                return CheckReport(
+                    file: source.name, source: source.bytes, examination: examination,
+                    unknownImages: unknown.sorted())
+            }
+            for request in missing {
+                let found = try await root?.baseImage(request, fetching: fetching, in: source)
+                if found == nil { unknown.insert(request.name) }
+                images[request.key] = found ?? .unknown(platform: request.platform)
+            }
+        }
+    }
+}
+
+extension BuildRequest {
+    /// What lowering is told, with the ignore file of the context.
+    func loweringOptions(dockerfile: String) -> LoweringOptions {
+        var options = LoweringOptions(
+            target: target, buildArguments: buildArguments, labels: labels, platform: platform)
+        // A mistake in the ignore file is told by the scan, when anything of the context is needed.
+        if let file = try? IgnoreRules.ignoreFile(context: contextPath, dockerfile: dockerfile),
+            let rules = try? IgnoreRules(text: file.text, file: file.path), !rules.isEmpty, !rules.hasExceptions
+        {
+            options.isIgnored = { rules.leavesOut($0) }
+        }
+        return options
+    }
+}
+
+extension IgnoreRules {
+    /// Whether `COPY` of a path finds nothing. The context as a whole is left out only by a pattern that means everything.
+    fileprivate func leavesOut(_ path: String) -> Bool {
+        if path == "." || path == "/", !ignoresEverything { return false }
+        return isIgnored(Array(path.utf8), isDirectory: false)
+    }
+}
+
+extension BuildFlow {
+    /// `# check=error=true`: findings of docker's rules fail the build before anything runs.
+    func refuseViolations(
+        _ warnings: [DockerfileWarning], _ dockerfile: Dockerfile
+    ) throws(StageRunError) {
+        let violated = Set(warnings.filter { $0.check?.origin == .docker }.map(\.rule)).sorted()
+        guard !violated.isEmpty else { return }
+        let lowering = LoweringOptions(buildArguments: request.buildArguments)
+        // A mistake in them has failed the lowering already.
+        guard let options = try? lowering.checks(of: dockerfile), options.isError else { return }
+        throw .failed(
+            "lint violation found for rules: \(violated.joined(separator: ", "))",
+            advice: "the check directive of the Dockerfile makes warnings errors")
+    }
+}
+
+extension StageRoot {
+    /// What is known of an image; nil when it is not in the store and no registry is to be asked.
+    fileprivate func baseImage(
+        _ request: ImageRequest, fetching: Bool, in source: DockerfileSource
+    ) async throws(StageRunError) -> BaseImage? {
+        if let image = try find(request.name), image.platform.matches(request.platform) {
+            return BaseImage(
+                settings: try configuration(of: image).config ?? ImageSettings(), platform: image.platform)
+        }
+        guard fetching else { return nil }
+        do {
+            let reference = try ImageReference(request.name)
+            let client = registry()
+            let manifest = try await client.resolve(reference, platform: request.platform)
+            let bytes = try await client.readBlob(manifest.config, from: reference)
+            let configuration = try ImageConfiguration(json: bytes)
+            return BaseImage(
+                settings: configuration.config ?? ImageSettings(),
+                platform: configuration.platform)
+        } catch {
+            if Task.isCancelled { throw .cancelled }
+            let located = DockerfileError("image \(request.name): \(error)", at: request.range)
+            throw .dockerfile(located, rendered: located.rendered(source: source.bytes))
+        }
+    }
+}
