@@ -32,6 +32,7 @@ let package = Package(
         .target(name: "CLinux"),
         .target(name: "CSandbox"),
         .target(name: "CSHA256"),
+        .target(name: "CGear"),
         .systemLibrary(name: "CXXHash", pkgConfig: "libxxhash", providers: [.apt(["libxxhash-dev"])]),
         .systemLibrary(name: "CLZ4", pkgConfig: "liblz4", providers: [.apt(["liblz4-dev"])]),
         .systemLibrary(name: "CLMDB", pkgConfig: "lmdb", providers: [.apt(["liblmdb-dev"])]),
@@ -46,7 +47,8 @@ let package = Package(
             dependencies: ["CSHA256", "CXXHash", "StageSystem", .product(name: "Crypto", package: "swift-crypto")],
             swiftSettings: strict),
         .target(
-            name: "StageStore", dependencies: ["StageHash", "StageSystem", "CLZ4", "CLMDB"], swiftSettings: strict),
+            name: "StageStore", dependencies: ["StageHash", "StageSystem", "CGear", "CLZ4", "CLMDB"],
+            swiftSettings: strict),
         .target(name: "StageContext", dependencies: ["StageStore", "StageHash", "StageSystem"], swiftSettings: strict),
         .target(name: "StageGraph", dependencies: ["StageHash"], swiftSettings: strict),
         .target(
@@ -128,7 +130,7 @@ let package = Package(
             name: "StoreProbe", dependencies: ["StageStore", "StageHash", "StageSystem"], path: "Tests/StoreProbe",
             swiftSettings: strict),
         .testTarget(
-            name: "StageStoreTests", dependencies: ["StageStore", "StageHash", "StageSystem", "StoreProbe"],
+            name: "StageStoreTests", dependencies: ["StageStore", "StageHash", "StageSystem", "StoreProbe", "CLMDB"],
             swiftSettings: strict),
         .testTarget(name: "StageSystemTests", dependencies: ["StageSystem", "StoreProbe"], swiftSettings: strict),
         .testTarget(name: "EndToEndTests", swiftSettings: strict),

@@ -190,24 +190,21 @@ final class Database: @unchecked Sendable {
 
         /// Calls `body` with the value, valid during the call only; nil when the key is not there.
         func value<R>(_ table: Table, _ key: [UInt8], _ body: (UnsafeRawBufferPointer) -> R) throws(StoreError) -> R? {
-            try get(raw, database.handle(table), key, body)
+            let value = try get(raw, database.handle(table), key) { CheckedValue.open($0, key: key).map(body) }
+            guard let value else { return nil }
+            guard let value else { throw CheckedValue.damaged(table, key) }
+            return value
         }
 
         /// Visits all pairs in key order.
         func all(_ table: Table) throws(StoreError) -> [(key: [UInt8], value: [UInt8])] {
-            var cursor: OpaquePointer?
-            try check(mdb_cursor_open(raw, database.handle(table), &cursor), "list \(table.rawValue)")
-            defer { mdb_cursor_close(cursor) }
-            var pairs: [(key: [UInt8], value: [UInt8])] = []
-            var key = MDB_val()
-            var value = MDB_val()
-            var status = mdb_cursor_get(cursor, &key, &value, MDB_FIRST)
-            while status == 0 {
-                pairs.append((Array(bytes(of: key)), Array(bytes(of: value))))
-                status = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)
+            var checked: [(key: [UInt8], value: [UInt8])] = []
+            for (key, value) in try pairs(raw, database.handle(table), table) {
+                let content = value.withUnsafeBytes { bytes in CheckedValue.open(bytes, key: key).map { Array($0) } }
+                guard let content else { throw CheckedValue.damaged(table, key) }
+                checked.append((key, content))
             }
-            if status != MDB_NOTFOUND { try check(status, "list \(table.rawValue)") }
-            return pairs
+            return checked
         }
     }
 
@@ -220,7 +217,7 @@ final class Database: @unchecked Sendable {
             let handle = database.handle(table)
             let status = withValue(key) { key in
                 guard let value else { return mdb_del(raw, handle, &key, nil) }
-                return withValue(value) { value in mdb_put(raw, handle, &key, &value, 0) }
+                return withValue(CheckedValue.close(value, key: bytes(of: key))) { mdb_put(raw, handle, &key, &$0, 0) }
             }
             if value == nil && status == MDB_NOTFOUND { return }
             try check(status, "write \(table.rawValue)")
@@ -230,14 +227,24 @@ final class Database: @unchecked Sendable {
         func putIfAbsent(_ table: Table, _ key: [UInt8], _ value: [UInt8]) throws(StoreError) {
             let handle = database.handle(table)
             let status = withValue(key) { key in
-                withValue(value) { value in mdb_put(raw, handle, &key, &value, UInt32(MDB_NOOVERWRITE)) }
+                withValue(CheckedValue.close(value, key: bytes(of: key))) {
+                    mdb_put(raw, handle, &key, &$0, UInt32(MDB_NOOVERWRITE))
+                }
             }
             if status == MDB_KEYEXIST { return }
             try check(status, "write \(table.rawValue)")
         }
 
         func value(_ table: Table, _ key: [UInt8]) throws(StoreError) -> [UInt8]? {
-            try get(raw, database.handle(table), key) { Array($0) }
+            let value = try get(raw, database.handle(table), key) { CheckedValue.open($0, key: key).map { Array($0) } }
+            guard let value else { return nil }
+            guard let value else { throw CheckedValue.damaged(table, key) }
+            return value
+        }
+
+        /// Gives every value of the table its check: how format 1 becomes format 2.
+        func closeValues(of table: Table) throws(StoreError) {
+            for (key, value) in try pairs(raw, database.handle(table), table) { try put(table, key, value) }
         }
     }
 }
@@ -270,4 +277,23 @@ private func get<R>(
     if status == MDB_NOTFOUND { return nil }
     try check(status, "read")
     return body(bytes(of: value))
+}
+
+/// All pairs as they are stored, in key order.
+private func pairs(
+    _ transaction: OpaquePointer, _ handle: MDB_dbi, _ table: Table
+) throws(StoreError) -> [(key: [UInt8], value: [UInt8])] {
+    var cursor: OpaquePointer?
+    try check(mdb_cursor_open(transaction, handle, &cursor), "list \(table.rawValue)")
+    defer { mdb_cursor_close(cursor) }
+    var pairs: [(key: [UInt8], value: [UInt8])] = []
+    var key = MDB_val()
+    var value = MDB_val()
+    var status = mdb_cursor_get(cursor, &key, &value, MDB_FIRST)
+    while status == 0 {
+        pairs.append((Array(bytes(of: key)), Array(bytes(of: value))))
+        status = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)
+    }
+    if status != MDB_NOTFOUND { try check(status, "list \(table.rawValue)") }
+    return pairs
 }

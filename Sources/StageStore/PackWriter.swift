@@ -44,7 +44,7 @@ struct PackWriter {
 
     static func factKey(_ id: UInt64) -> [UInt8] { Array("pack:\(name(id))".utf8) }
 
-    /// Takes a pack that nobody writes to and that has room, else makes one. Packs that no index knows and nobody
+    /// Takes a pack that nobody writes to and that has room, else makes one. All packs that no index knows and nobody
     /// writes to are what a killed process left: they are removed on the way.
     static func acquire(in directory: CInt, committedEnd: (UInt64) throws(StoreError) -> UInt64?) throws(StoreError)
         -> PackWriter
@@ -52,23 +52,29 @@ struct PackWriter {
         do throws(SystemError) {
             let listing = try OwnedFD.open(".", O_RDONLY | O_DIRECTORY, at: directory)
             let ids = try readEntries(listing.raw, "packs").compactMap { id($0.name) }
+            var found: PackWriter?
             for id in ids.sorted() {
-                guard let fd = try? OwnedFD.open(name(id), O_RDWR, at: directory) else { continue }
-                if flock(fd.raw, LOCK_EX | LOCK_NB) != 0 { continue }
                 let known: UInt64?
                 do throws(StoreError) { known = try committedEnd(id) } catch { continue }
-                guard let known else {
+                if let known, found != nil || known >= fullSize { continue }
+                guard let fd = try? OwnedFD.open(name(id), O_RDWR, at: directory) else { continue }
+                if flock(fd.raw, LOCK_EX | LOCK_NB) != 0 { continue }
+                // Its writer may have committed it since: now it is locked, what the index says stays.
+                let end: UInt64?
+                do throws(StoreError) { end = try committedEnd(id) } catch { continue }
+                guard let end else {
                     unlinkat(directory, name(id), 0)
                     continue
                 }
-                if known >= fullSize { continue }
+                if found != nil || end >= fullSize { continue }
                 // Removed between the listing and the lock?
                 let info = try statDescriptor(fd.raw, name(id))
                 // A pack shorter than the index knows is damaged: what can still be read of it stays as it is.
-                if info.nlink == 0 || info.size < known { continue }
-                try retrying("ftruncate", name(id)) { ftruncate(fd.raw, off_t(known)) }
-                return PackWriter(id: id, file: SharedFile(fd), end: known)
+                if info.nlink == 0 || info.size < end { continue }
+                try retrying("ftruncate", name(id)) { ftruncate(fd.raw, off_t(end)) }
+                found = PackWriter(id: id, file: SharedFile(fd), end: end)
             }
+            if let found { return found }
             return try create(in: directory)
         } catch { throw .system(error) }
     }
@@ -89,9 +95,9 @@ struct PackWriter {
         }
     }
 
-    /// Adds the blocks of one content; gives where they are. After an error it is as if they had never been added.
-    mutating func append(_ blocks: UnsafeRawBufferPointer, raw: UInt64) throws(StoreError) -> Location {
-        let location = Location(pack: id, offset: end, stored: UInt64(blocks.count), raw: raw)
+    /// Adds blocks; gives where they begin. After an error it is as if they had never been added.
+    mutating func append(_ blocks: UnsafeRawBufferPointer) throws(StoreError) -> UInt64 {
+        let start = end
         buffer.append(contentsOf: blocks)
         end += UInt64(blocks.count)
         if buffer.count >= Self.bufferSize {
@@ -101,11 +107,22 @@ struct PackWriter {
                 throw error
             }
         }
-        return location
+        return start
     }
 
     /// True when `location` is wholly in the file.
     func isFlushed(_ location: Location) -> Bool { location.offset + location.stored <= flushed }
+
+    /// Writes blocks at once; nothing may be buffered. Gives where they begin.
+    mutating func write(_ blocks: UnsafeRawBufferPointer) throws(StoreError) -> UInt64 {
+        let start = end
+        do throws(SystemError) { try writeAll(file.fd.raw, blocks, at: Int64(start), Self.name(id)) } catch {
+            throw .system(error)
+        }
+        end += UInt64(blocks.count)
+        flushed = end
+        return start
+    }
 
     /// Writes what is buffered, so that reads of this pack find it.
     mutating func flush() throws(StoreError) {

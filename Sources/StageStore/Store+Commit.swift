@@ -8,7 +8,7 @@ import Synchronization
 
 extension Store {
     /// True when something waits to be made durable.
-    public var needsCommit: Bool { state.withLock { !$0.pending.isEmpty } }
+    public var needsCommit: Bool { state.withLock { !$0.waiting.pending.isEmpty } }
 
     /// Makes all that was put so far durable and visible to other processes. On an error nothing is lost: the next
     /// commit tries again.
@@ -42,7 +42,7 @@ extension Store {
                 }
                 packEnds += state.complete.map(PackEnd.init)
                 refused = Self.takeBatch(from: &state, values: values)
-                batch = state.inFlight
+                batch = state.waiting.inFlight
                 if values { swap(&finished, &state.finished) }
             }
             if !batch.isEmpty {
@@ -66,26 +66,27 @@ extension Store {
 
     /// Moves what waits into flight. Gives a key that LMDB would refuse, which would hold all the others back for ever.
     private static func takeBatch(from state: inout State, values: Bool) -> Key? {
-        state.inFlight.contents = state.pending.contents
-        state.pending.contents = [:]
+        state.waiting.inFlight.contents = state.waiting.pending.contents
+        state.waiting.pending.contents = [:]
         if !values { return nil }
-        let refused = state.pending.values.keys.first { !keySizes.contains($0.key.count) }
-        state.inFlight.values =
-            refused == nil ? state.pending.values : state.pending.values.filter { keySizes.contains($0.key.key.count) }
-        state.pending.values = [:]
+        let refused = state.waiting.pending.values.keys.first { !keySizes.contains($0.key.count) }
+        state.waiting.inFlight.values =
+            refused == nil
+            ? state.waiting.pending.values : state.waiting.pending.values.filter { keySizes.contains($0.key.key.count) }
+        state.waiting.pending.values = [:]
         return refused
     }
 
     /// After a failure: all waits again, and what was set since then counts.
     private static func takeBack(_ state: inout State) {
-        state.pending.contents.merge(state.inFlight.contents) { new, _ in new }
-        state.pending.values.merge(state.inFlight.values) { new, _ in new }
-        state.inFlight = Batch()
+        state.waiting.pending.contents.merge(state.waiting.inFlight.contents) { new, _ in new }
+        state.waiting.pending.values.merge(state.waiting.inFlight.values) { new, _ in new }
+        state.waiting.inFlight = Batch()
     }
 
     /// Lets go of the packs that are durable to their end.
     private static func retire(_ packEnds: [PackEnd], _ state: inout State) {
-        state.inFlight = Batch()
+        state.waiting.inFlight = Batch()
         state.complete.removeAll { writer in packEnds.contains { $0.id == writer.id } }
         // A writer that went on meanwhile holds bytes that no commit has seen.
         if let writer = state.writer, writer.end >= PackWriter.fullSize,
@@ -107,8 +108,8 @@ extension Store {
             } catch { throw .system(error) }
         }
         try database.write { transaction throws(StoreError) in
-            for (digest, location) in batch.contents.sorted(by: { $0.key < $1.key }) {
-                try transaction.putIfAbsent(.contents, digest.bytes, location.encoded())
+            for (digest, entry) in batch.contents.sorted(by: { $0.key < $1.key }) {
+                try transaction.putIfAbsent(.contents, digest.bytes, entry.encoded())
             }
             for pack in packEnds where !batch.contents.isEmpty {
                 var end = ByteWriter()

@@ -7,52 +7,128 @@ import StageSystem
 import Synchronization
 
 extension Store {
-    func locate(_ digest: Digest) throws(StoreError) -> Location? {
-        if let found = state.withLock({ $0.pending.contents[digest] ?? $0.inFlight.contents[digest] }) { return found }
-        return try database.read { transaction throws(StoreError) in try Self.location(digest, in: transaction) }
+    /// What is known of a content; nil when it is not here.
+    func entry(of digest: Digest) throws(StoreError) -> ContentEntry? {
+        if let found = state.withLock({ $0.waiting[digest] }) { return found }
+        return try database.read { transaction throws(StoreError) in try transaction.entry(of: digest) }
     }
 
-    private static func location(
-        _ digest: Digest, in transaction: borrowing Database.ReadTransaction
-    ) throws(StoreError) -> Location? {
-        guard let found = try transaction.value(.contents, digest.bytes, { Location($0) }) else { return nil }
-        guard let location = found else { throw .corrupt("content \(digest): its index entry is wrong") }
-        return location
-    }
-
-    public func size(of digest: Digest) throws(StoreError) -> UInt64? { try locate(digest)?.raw }
+    public func size(of digest: Digest) throws(StoreError) -> UInt64? { try entry(of: digest)?.size }
 
     /// The sizes of many contents in one look-up; nil for those that are not here.
     public func sizes(of digests: [Digest]) throws(StoreError) -> [UInt64?] {
+        try entries(of: digests).map { $0?.size }
+    }
+
+    /// What is known of many contents, in one look-up.
+    func entries(of digests: [Digest]) throws(StoreError) -> [ContentEntry?] {
         if digests.isEmpty { return [] }
-        var sizes = state.withLock { state in
-            digests.map { (state.pending.contents[$0] ?? state.inFlight.contents[$0])?.raw }
-        }
-        if !sizes.contains(where: { $0 == nil }) { return sizes }
+        var entries = state.withLock { state in digests.map { state.waiting[$0] } }
+        if !entries.contains(where: { $0 == nil }) { return entries }
         try database.read { transaction throws(StoreError) in
-            for index in digests.indices where sizes[index] == nil {
-                sizes[index] = try Self.location(digests[index], in: transaction)?.raw
+            for index in digests.indices where entries[index] == nil {
+                entries[index] = try transaction.entry(of: digests[index])
             }
         }
-        return sizes
+        return entries
     }
 
     public func withContent(
         _ digest: Digest, _ body: (UnsafeRawBufferPointer) throws(StoreError) -> Void
     ) throws(StoreError) {
-        guard let location = try locate(digest) else { throw .missing(digest) }
+        try withContent(digest, depth: 0, body)
+    }
+
+    private func withContent(
+        _ digest: Digest, depth: Int, _ body: (UnsafeRawBufferPointer) throws(StoreError) -> Void
+    ) throws(StoreError) {
+        switch try entry(of: digest) {
+        case nil: throw .missing(digest)
+        case .stored(let location)?: try withStored(digest, location, body)
+        case .chunked(let size, let list)?:
+            guard depth < ChunkList.depthLimit else { throw .corrupt("content \(digest): lists of lists without end") }
+            var rest: [UInt8] = []
+            var total: UInt64 = 0
+            try withContent(list, depth: depth + 1) { piece throws(StoreError) in
+                rest.append(contentsOf: piece)
+                let parts = ChunkList.decode(&rest)
+                total += try withParts(parts, of: digest, body)
+            }
+            guard rest.isEmpty, total == size else {
+                throw .corrupt("content \(digest): \(total) bytes in chunks instead of \(size)")
+            }
+        }
+    }
+
+    private func withParts(
+        _ parts: [ChunkList.Part], of digest: Digest, _ body: (UnsafeRawBufferPointer) throws(StoreError) -> Void
+    ) throws(StoreError) -> UInt64 {
+        let entries = try entries(of: parts.map(\.chunk))
+        var total: UInt64 = 0
+        for (part, entry) in zip(parts, entries) {
+            total += UInt64(part.length)
+            if part.chunk == .zero {
+                try Self.withZeros(Int(part.length), body)
+                continue
+            }
+            guard let entry else { throw .missing(part.chunk) }
+            guard case .stored(let location) = entry, location.raw == UInt64(part.length) else {
+                throw .corrupt("content \(digest): its chunk \(part.chunk) is not what its list says")
+            }
+            try withStored(part.chunk, location, body)
+        }
+        return total
+    }
+
+    private static let zeros = [UInt8](repeating: 0, count: Block.size)
+
+    private static func withZeros(
+        _ count: Int, _ body: (UnsafeRawBufferPointer) throws(StoreError) -> Void
+    ) throws(StoreError) {
+        let result: Result<Void, StoreError> = zeros.withUnsafeBytes { zeros in
+            do throws(StoreError) {
+                var rest = count
+                while rest > 0 {
+                    let length = min(rest, zeros.count)
+                    try body(UnsafeRawBufferPointer(rebasing: zeros[..<length]))
+                    rest -= length
+                }
+                return .success(())
+            } catch { return .failure(error) }
+        }
+        try result.get()
+    }
+
+    /// Reads a run of blocks. Room is taken for what is there, so that small contents cost small allocations.
+    private func withStored(
+        _ digest: Digest, _ location: Location, _ body: (UnsafeRawBufferPointer) throws(StoreError) -> Void
+    ) throws(StoreError) {
         if location.raw == 0 { return }
         let file = try packFile(location)
         let window = Int(min(location.stored, UInt64(Block.size + Block.header) * 4))
-        let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: window + Block.size, alignment: 64)
-        defer { buffer.deallocate() }
-        let scratch = UnsafeMutableRawBufferPointer(rebasing: buffer[window...])
+        let largest = Int(min(location.raw, UInt64(Block.size)))
+        let result: Result<Void, StoreError> = withUnsafeTemporaryAllocation(
+            byteCount: window + largest, alignment: 64
+        ) { buffer in
+            do throws(StoreError) {
+                let scratch = UnsafeMutableRawBufferPointer(rebasing: buffer[window...])
+                let stored = UnsafeMutableRawBufferPointer(rebasing: buffer[..<window])
+                return .success(try unpack(digest, location, file, stored, scratch, body))
+            } catch { return .failure(error) }
+        }
+        try result.get()
+    }
+
+    private func unpack(
+        _ digest: Digest, _ location: Location, _ file: SharedFile, _ window: UnsafeMutableRawBufferPointer,
+        _ scratch: UnsafeMutableRawBufferPointer, _ body: (UnsafeRawBufferPointer) throws(StoreError) -> Void
+    ) throws(StoreError) {
         var offset = location.offset
         let end = location.offset + location.stored
         var total: UInt64 = 0
         while offset < end {
-            let count = Int(min(UInt64(window), end - offset))
-            let target = UnsafeMutableRawBufferPointer(rebasing: buffer[..<count])
+            let count = Int(min(UInt64(window.count), end - offset))
+            let target = UnsafeMutableRawBufferPointer(rebasing: window[..<count])
             do throws(SystemError) {
                 guard try readFull(file.fd.raw, target, at: Int64(offset)) == count else {
                     throw SystemError("read", errno: 0)
@@ -91,5 +167,13 @@ extension Store {
             if error.errno == ENOENT { throw .corrupt("the pack \(PackWriter.name(location.pack)) is gone") }
             throw .system(error)
         }
+    }
+}
+
+extension Database.ReadTransaction {
+    func entry(of digest: Digest) throws(StoreError) -> ContentEntry? {
+        guard let found = try value(.contents, digest.bytes, { ContentEntry($0) }) else { return nil }
+        guard let entry = found else { throw .corrupt("content \(digest): its index entry is wrong") }
+        return entry
     }
 }

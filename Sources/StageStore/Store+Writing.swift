@@ -1,4 +1,4 @@
-// How contents enter the store: small ones share a pack, large ones get one each.
+// How contents enter the store: up to a block whole and in a shared pack, larger ones in chunks (StoreIngest.swift).
 
 import CLinux
 import Glibc
@@ -8,7 +8,7 @@ import Synchronization
 
 extension Store {
     public func put(_ bytes: UnsafeRawBufferPointer) throws(StoreError) -> Digest {
-        if bytes.count > Self.smallLimit {
+        if bytes.count > Block.size {
             let ingest = StoreIngest(store: self)
             try ingest.update(bytes)
             return try ingest.finish().digest
@@ -22,25 +22,26 @@ extension Store {
     public func put(
         _ first: UnsafeRawBufferPointer, _ second: UnsafeRawBufferPointer
     ) throws(StoreError) -> (first: Digest, second: Digest) {
-        if max(first.count, second.count) > Self.smallLimit { return (try put(first), try put(second)) }
+        if max(first.count, second.count) > Block.size { return (try put(first), try put(second)) }
         let digests = Digest.of(first, second)
         try put(first, named: digests.first)
         try put(second, named: digests.second)
         return digests
     }
 
-    /// Keeps a small content of that name, unless it is here.
-    private func put(_ bytes: UnsafeRawBufferPointer, named digest: Digest) throws(StoreError) {
-        if try locate(digest) != nil { return }
-        var blocks: [UInt8] = []
-        blocks.reserveCapacity(bytes.count / 2 + 64)
-        var rest = bytes
-        while !rest.isEmpty {
-            let count = min(rest.count, Block.size)
-            Block.append(UnsafeRawBufferPointer(rebasing: rest[..<count]), to: &blocks)
-            rest = UnsafeRawBufferPointer(rebasing: rest[count...])
+    /// Keeps a content of one block under its name, unless it is here.
+    func put(_ bytes: UnsafeRawBufferPointer, named digest: Digest) throws(StoreError) {
+        if try entry(of: digest) != nil { return }
+        let result: Result<Void, StoreError> = withUnsafeTemporaryAllocation(
+            byteCount: Block.header + bytes.count, alignment: 16
+        ) { out in
+            let length = bytes.isEmpty ? 0 : Block.write(bytes, to: out)
+            do throws(StoreError) {
+                return .success(
+                    try keep(digest, block: UnsafeRawBufferPointer(rebasing: out[..<length]), raw: bytes.count))
+            } catch { return .failure(error) }
         }
-        try keep(digest, blocks: blocks, raw: UInt64(bytes.count))
+        try result.get()
     }
 
     public func ingest() throws(StoreError) -> any ContentIngest { StoreIngest(store: self) }
@@ -64,9 +65,22 @@ extension Store {
     }
 
     /// Makes a new content known, unless somebody was faster.
-    func keep(_ digest: Digest, blocks: [UInt8], raw: UInt64) throws(StoreError) {
+    private func keep(_ digest: Digest, block: UnsafeRawBufferPointer, raw: Int) throws(StoreError) {
+        try withWriter { writer, batch throws(StoreError) in
+            if batch.holds(digest) { return }
+            let start = try writer.append(block)
+            batch.add(
+                digest,
+                .stored(Location(pack: writer.id, offset: start, stored: UInt64(block.count), raw: UInt64(raw))))
+        }
+        try commitManyPacks()
+    }
+
+    /// Calls `body` with the pack that new contents go to, under the lock.
+    func withWriter(
+        _ body: (inout PackWriter, inout Waiting) throws(StoreError) -> Void
+    ) throws(StoreError) {
         try withState { state throws(StoreError) in
-            if state.pending.contents[digest] != nil || state.inFlight.contents[digest] != nil { return }
             if var full = state.writer, full.end >= PackWriter.fullSize {
                 state.writer = nil
                 do throws(StoreError) { try full.flush() } catch {
@@ -78,9 +92,8 @@ extension Store {
             var writer: PackWriter
             if let current = state.writer.take() { writer = current } else { writer = try acquirePack() }
             defer { state.writer = writer }
-            state.pending.contents[digest] = try appendBytes(blocks, raw: raw, to: &writer)
+            try body(&writer, &state.waiting)
         }
-        try commitManyPacks()
     }
 
     private func acquirePack() throws(StoreError) -> PackWriter {
@@ -95,36 +108,26 @@ extension Store {
         return writer
     }
 
-    func appendBytes(
-        _ blocks: [UInt8], raw: UInt64, to writer: inout PackWriter
-    ) throws(StoreError) -> Location {
-        let result: Result<Location, StoreError> = blocks.withUnsafeBytes { bytes in
-            do throws(StoreError) { return .success(try writer.append(bytes, raw: raw)) } catch {
-                return .failure(error)
-            }
-        }
-        return try result.get()
-    }
-
-    func createLargePack() throws(StoreError) -> PackWriter {
+    /// A new pack, for one content.
+    func createPack() throws(StoreError) -> PackWriter {
         do throws(SystemError) { return try PackWriter.create(in: packs.fd.raw) } catch { throw .system(error) }
     }
 
-    /// Makes a content that fills a flushed pack of its own known; false when it is known already.
-    func keepLarge(_ digest: Digest, _ writer: PackWriter, raw: UInt64) throws(StoreError) -> Bool {
-        if try locate(digest) != nil { return false }
-        let location = Location(pack: writer.id, offset: 0, stored: writer.end, raw: raw)
-        let kept = state.withLock { state in
-            if state.pending.contents[digest] != nil || state.inFlight.contents[digest] != nil { return false }
-            state.pending.contents[digest] = location
-            state.complete.append(writer)
+    /// Makes a content with packs of its own known; false when it is known already.
+    func publish(
+        _ packs: [PackWriter], _ places: [Digest: Location], _ digest: Digest, _ entry: ContentEntry
+    ) -> Bool {
+        let isNew = state.withLock { state in
+            if state.waiting.holds(digest) { return false }
+            state.waiting.add(places, digest, entry)
+            state.complete += packs
             return true
         }
-        if kept { remember(writer.file, writer.id) }
-        return kept
+        if isNew { for pack in packs { remember(pack.file, pack.id) } }
+        return isNew
     }
 
-    func dropLarge(_ writer: PackWriter) { unlinkat(packs.fd.raw, PackWriter.name(writer.id), 0) }
+    func dropPack(_ writer: PackWriter) { unlinkat(packs.fd.raw, PackWriter.name(writer.id), 0) }
 
     /// Keeps a pack open for reading.
     func remember(_ file: SharedFile, _ pack: UInt64) {

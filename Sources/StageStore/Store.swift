@@ -23,9 +23,6 @@ public final class Store: DirectorySink, ContentSink, TableStore {
     let leases: LeaseFile
     let openingLease = Mutex<Lease?>(nil)
 
-    private static let format = "stagerun store 1\n"
-    /// Contents up to this size are buffered whole and share packs; larger ones get a pack of their own.
-    static let smallLimit = 4 << 20
     /// Packs that wait for a commit, and packs open for reading, each at most this many: a process has few descriptors.
     static let openPacks = 64
     private static let cachedDirectories = 50_000
@@ -34,15 +31,32 @@ public final class Store: DirectorySink, ContentSink, TableStore {
         var writer: PackWriter?
         /// Written packs that are not committed: kept open for their lock and their fsync.
         var complete: [PackWriter] = []
-        var pending = Batch()
-        /// The batch that a running commit writes; still looked up until that is done.
-        var inFlight = Batch()
+        var waiting = Waiting()
         /// Claims whose work is done, and only has to be committed.
         var finished: [WorkLease] = []
     }
 
+    /// What is not committed yet.
+    struct Waiting {
+        var pending = Batch()
+        /// The batch that a running commit writes; still looked up until that is done.
+        var inFlight = Batch()
+
+        subscript(digest: Digest) -> ContentEntry? { pending.contents[digest] ?? inFlight.contents[digest] }
+
+        func holds(_ digest: Digest) -> Bool { self[digest] != nil }
+
+        mutating func add(_ digest: Digest, _ entry: ContentEntry) { pending.contents[digest] = entry }
+
+        /// Adds a large content with its new chunks. What is there stays: another may read it right now.
+        mutating func add(_ places: [Digest: Location], _ digest: Digest, _ entry: ContentEntry) {
+            for (name, place) in places where !holds(name) { add(name, .stored(place)) }
+            add(digest, entry)
+        }
+    }
+
     struct Batch {
-        var contents: [Digest: Location] = [:]
+        var contents: [Digest: ContentEntry] = [:]
         var values: [Key: [UInt8]?] = [:]
         var isEmpty: Bool { contents.isEmpty && values.isEmpty }
     }
@@ -55,19 +69,21 @@ public final class Store: DirectorySink, ContentSink, TableStore {
     /// Opens the store at `path`, making it when there is none.
     public init(path: String) throws(StoreError) {
         self.path = path
+        let format: StoreFormat?
         do throws(SystemError) {
-            // What another version keeps there is left as it is, so the format comes first.
             try Self.makeDirectory(path)
-            let isNew = try !Self.checkFormat(path)
+            // What another version keeps there is left as it is, so the format comes first.
+            format = try StoreFormat.read(path)
+        } catch { throw .system(error) }
+        try format?.check(path)
+        do throws(SystemError) {
             for directory in ["/index", "/packs", "/tmp"] { try Self.makeDirectory(path + directory) }
-            if isNew { try writeFile(path + "/format", Array(Self.format.utf8)) }
+            if format == nil { try StoreFormat.current.write(path) }
             packs = SharedFile(try OwnedFD.open(path + "/packs", O_RDONLY | O_DIRECTORY))
             leases = try LeaseFile(path)
-        } catch {
-            if error.operation == "format" { throw .unknownFormat(path: path, found: error.subject) }
-            throw .system(error)
-        }
+        } catch { throw .system(error) }
         database = try Database.shared(path + "/index")
+        if format?.version == 1 { try upgradeFromFormat1() }
         let lease = try lease()
         openingLease.withLock { $0 = lease }
     }
@@ -81,19 +97,6 @@ public final class Store: DirectorySink, ContentSink, TableStore {
         if mkdir(path, 0o755) != 0 && errno != EEXIST { throw .last("mkdir", path) }
     }
 
-    /// False when there is no format yet; throws for another one.
-    private static func checkFormat(_ path: String) throws(SystemError) -> Bool {
-        let found: String
-        do throws(SystemError) {
-            found = String(decoding: try readFile(path + "/format", limit: 4096), as: UTF8.self)
-        } catch {
-            if error.operation == "open", error.errno == ENOENT { return false }
-            throw error
-        }
-        if found == format { return true }
-        throw SystemError("format", String(found.prefix { !$0.isNewline }.prefix(80)), errno: EINVAL)
-    }
-
     deinit { database.release() }
 
     // MARK: Tables
@@ -105,7 +108,7 @@ public final class Store: DirectorySink, ContentSink, TableStore {
     public func get(_ table: Table, _ key: [UInt8]) throws(StoreError) -> [UInt8]? {
         let pending = state.withLock { state -> [UInt8]?? in
             let key = Key(table: table, key: key)
-            return state.pending.values[key] ?? state.inFlight.values[key]
+            return state.waiting.pending.values[key] ?? state.waiting.inFlight.values[key]
         }
         if let pending { return pending }
         if !Self.keySizes.contains(key.count) { return nil }
@@ -116,14 +119,14 @@ public final class Store: DirectorySink, ContentSink, TableStore {
 
     /// Keeps `value`, from the next `commit()` on durably; nil takes the key away. Keys have 1 to 511 bytes.
     public func set(_ table: Table, _ key: [UInt8], _ value: [UInt8]?) {
-        state.withLock { $0.pending.values[Key(table: table, key: key)] = .some(value) }
+        state.withLock { $0.waiting.pending.values[Key(table: table, key: key)] = .some(value) }
     }
 
     /// All pairs of a table, in key order.
     public func all(_ table: Table) throws(StoreError) -> [(key: [UInt8], value: [UInt8])] {
         // Memory first: what a commit finishes in between is then in the index.
         let waiting = state.withLock { state in
-            state.inFlight.values.merging(state.pending.values) { $1 }.filter { $0.key.table == table }
+            state.waiting.inFlight.values.merging(state.waiting.pending.values) { $1 }.filter { $0.key.table == table }
         }
         var pairs: [[UInt8]: [UInt8]] = [:]
         for (key, value) in try database.read({ transaction throws(StoreError) in try transaction.all(table) }) {

@@ -19,6 +19,8 @@ public enum StoreError: Error, Hashable, Sendable, CustomStringConvertible {
     case tooDeep(TreePath)
     /// The store at `path` has a format that this version does not know.
     case unknownFormat(path: String, found: String)
+    /// The store at `path` says that one has to know a feature that this version does not know.
+    case unknownFeature(path: String, feature: String)
 
     public var description: String {
         switch self {
@@ -40,6 +42,8 @@ public enum StoreError: Error, Hashable, Sendable, CustomStringConvertible {
             "more than \(TreePath.depthLimit) directories lie inside each other, beginning with \(Self.beginning(path)): move or remove the deepest"
         case .unknownFormat(let path, let found):
             "\(path) is a store of format \(found), which this version does not know: use a newer stagerun, or another --root"
+        case .unknownFeature(let path, let feature):
+            "\(path) is a store with the feature \(feature), which this version does not know: use a newer stagerun, or another --root"
         }
     }
 

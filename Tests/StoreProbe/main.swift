@@ -53,11 +53,9 @@ func largeContents(_ path: String, count: Int) throws {
     let store = try Store(path: path)
     var random = SplitMix(seed: 5)
     var names: [Digest] = []
-    var bytes = random.bytes((4 << 20) + 1024)
-    for number in 0..<count {
+    for _ in 0..<count {
         let ingest = try store.ingest()
-        bytes.replaceSubrange(..<4, with: [1, 2, UInt8(number / 256), UInt8(number % 256)])
-        names.append(try feed(bytes, to: ingest))
+        names.append(try feed(random.bytes((4 << 20) + 65536), to: ingest))
     }
     for name in names { try store.withContent(name) { _ in } }
     try store.commit()

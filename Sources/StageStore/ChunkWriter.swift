@@ -1,0 +1,123 @@
+// The chunks of one large content on their way into packs: named in pairs, kept once, published together.
+
+import StageHash
+import StageSystem
+
+/// Owned by one ingest, which publishes or abandons it.
+struct ChunkWriter {
+    /// What the window of an ingest is cut into.
+    enum Piece {
+        case zeros(Int)
+        case chunk(UnsafeRawBufferPointer)
+    }
+
+    /// Blocks up to this size wait in memory for the shared pack; more go to packs of this content's own, so that a
+    /// content that does not come to its end can be taken back.
+    static let sharedLimit = 4 << 20
+    /// A pack of one content ends here: each is open until it is committed, and a process has few descriptors.
+    private static let packLimit: UInt64 = 1 << 30
+    private static let spillSize = 1 << 20
+
+    private let store: Store
+    private var list = ChunkList()
+    /// New chunks by name: where they are in packs of this content's own, or in `blocks` (pack 0).
+    private var places: [Digest: Location] = [:]
+    private let blocks = UnsafeMutableRawBufferPointer.allocate(byteCount: ChunkWriter.sharedLimit, alignment: 64)
+    private var filled = 0
+    /// Names of the chunks in `blocks`.
+    private var waiting: [Digest] = []
+    private var packs: [PackWriter] = []
+
+    init(store: Store) { self.store = store }
+
+    /// Lets go of everything that is not published.
+    func abandon() {
+        blocks.deallocate()
+        for pack in packs { store.dropPack(pack) }
+    }
+
+    // MARK: Taking chunks
+
+    /// Adds pieces, which are valid during the call.
+    mutating func append(_ pieces: [Piece]) throws(StoreError) {
+        let chunks = pieces.compactMap { piece in
+            if case .chunk(let bytes) = piece { bytes } else { nil }
+        }
+        let names = Self.names(of: chunks)
+        let known = try store.sizes(of: names)
+        var next = 0
+        for piece in pieces {
+            switch piece {
+            case .zeros(let count):
+                list.append(zeros: count)
+            case .chunk(let bytes):
+                list.append(chunk: names[next], length: bytes.count)
+                if known[next] == nil && places[names[next]] == nil { try keep(bytes, named: names[next]) }
+                next += 1
+            }
+        }
+    }
+
+    private static func names(of chunks: [UnsafeRawBufferPointer]) -> [Digest] {
+        var names: [Digest] = []
+        names.reserveCapacity(chunks.count)
+        for index in stride(from: 0, to: chunks.count - 1, by: 2) {
+            let pair = Digest.of(chunks[index], chunks[index + 1])
+            names.append(pair.first)
+            names.append(pair.second)
+        }
+        if let last = chunks.last, chunks.count % 2 == 1 { names.append(Digest.of(last)) }
+        return names
+    }
+
+    private mutating func keep(_ bytes: UnsafeRawBufferPointer, named name: Digest) throws(StoreError) {
+        let needed = Block.header + bytes.count
+        if filled + needed > blocks.count || (!packs.isEmpty && filled >= Self.spillSize) { try spill() }
+        let length = Block.write(bytes, to: UnsafeMutableRawBufferPointer(rebasing: blocks[filled...]))
+        places[name] = Location(pack: 0, offset: UInt64(filled), stored: UInt64(length), raw: UInt64(bytes.count))
+        waiting.append(name)
+        filled += length
+    }
+
+    /// Moves the blocks from memory to a pack of this content's own.
+    private mutating func spill() throws(StoreError) {
+        if filled == 0 { return }
+        if packs.last.map({ $0.end >= Self.packLimit }) ?? true { packs.append(try store.createPack()) }
+        let last = packs.count - 1
+        let start = try packs[last].write(UnsafeRawBufferPointer(rebasing: blocks[..<filled]))
+        settle(pack: packs[last].id, start: start)
+    }
+
+    private mutating func settle(pack: UInt64, start: UInt64) {
+        for name in waiting {
+            places[name]?.pack = pack
+            places[name]?.offset += start
+        }
+        waiting.removeAll(keepingCapacity: true)
+        filled = 0
+    }
+
+    // MARK: The end
+
+    /// Makes the content and its chunks known.
+    mutating func publish(as digest: Digest, size: UInt64) throws(StoreError) {
+        if !packs.isEmpty { try spill() }
+        let list = try store.put(list.encoded())
+        let entry = ContentEntry.chunked(size: size, list: list)
+        if packs.isEmpty {
+            let bytes = UnsafeRawBufferPointer(rebasing: blocks[..<filled])
+            var places = places
+            try store.withWriter { writer, batch throws(StoreError) in
+                let start = try writer.append(bytes)
+                for name in places.keys {
+                    places[name]?.pack = writer.id
+                    places[name]?.offset += start
+                }
+                batch.add(places, digest, entry)
+            }
+        } else if store.publish(packs, places, digest, entry) {
+            packs = []
+        }
+        try store.commitManyPacks()
+    }
+}
