@@ -100,7 +100,14 @@ static long configure(long context, const struct csandbox_action *action) {
     return raw(SYS_fsconfig, context, FSCONFIG_CMD_CREATE, NULL, NULL, 0);
 }
 
+static long make_directories(struct interpreter *in, const struct csandbox_action *action, const char *path);
+
 static long run_mount(struct interpreter *in, const struct csandbox_action *action) {
+    if (action->flags & CSANDBOX_CREATE) {
+        struct csandbox_action parents = {.a = 0755};
+        long made = make_directories(in, &parents, action->target);
+        if (made < 0) return made;
+    }
     if (action->base) {
         long moved = raw(SYS_chdir, action->base);
         if (moved < 0) return moved;
@@ -123,8 +130,6 @@ static long set_attributes(long mount, uint64_t attributes, int recursive) {
     if (!attr.attr_set) return 0;
     return raw(SYS_mount_setattr, mount, "", AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0), &attr, sizeof attr);
 }
-
-static long make_directories(struct interpreter *in, const struct csandbox_action *action, const char *path);
 
 static int is_directory(long fd) {
     struct statx sx;
@@ -170,6 +175,61 @@ static long run_bind(struct interpreter *in, const struct csandbox_action *actio
         return result;
     }
     return place(in, action, mount);
+}
+
+static long write_all(long fd, const char *bytes, uint64_t size) {
+    uint64_t written = 0;
+    while (written < size) {
+        long result = raw(SYS_write, fd, bytes + written, size - written);
+        if (result == -EINTR) continue;
+        if (result < 0) return result;
+        written += (uint64_t)result;
+    }
+    return 0;
+}
+
+// The file with the secret in the fresh filesystem `mount`; its mount of its own, detached.
+static long secret_file(struct interpreter *in, const struct csandbox_action *action, long mount) {
+    long fd = raw(SYS_openat, mount, "secret", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0) return fd;
+    long result = write_all(fd, action->data, action->size);
+    if (result == 0 && (action->b || action->c)) result = raw(SYS_fchown, fd, action->b, action->c);
+    if (result == 0) result = raw(SYS_fchmod, fd, action->a);
+    close_fd(fd);
+    // Part of a mount can be taken only while the mount is attached somewhere: upon the new root, for this moment.
+    if (result == 0) result = attach(mount, in->root);
+    if (result < 0) return result;
+    long file = raw(SYS_open_tree, mount, "secret", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+    result = raw(SYS_fchdir, mount);
+    if (result == 0) result = raw(SYS_umount2, ".", UMOUNT_DETACH);
+    raw(SYS_chdir, "/");
+    if (result == 0) return file;
+    close_fd(file);
+    return result;
+}
+
+// ramfs never goes to swap, which tmpfs does.
+static long run_secret(struct interpreter *in, const struct csandbox_action *action) {
+    if (in->root < 0) return -EINVAL;
+    long context = raw(SYS_fsopen, "ramfs", FSOPEN_CLOEXEC);
+    if (context < 0) return context;
+    long mount = raw(SYS_fsconfig, context, FSCONFIG_CMD_CREATE, NULL, NULL, 0);
+    if (mount == 0) mount = raw(SYS_fsmount, context, FSMOUNT_CLOEXEC, 0);
+    close_fd(context);
+    if (mount < 0) return mount;
+    long file = secret_file(in, action, mount);
+    close_fd(mount);
+    if (file < 0) return file;
+    long result = set_attributes(file, CSANDBOX_ATTR_RDONLY | CSANDBOX_ATTR_NOSUID | CSANDBOX_ATTR_NODEV
+        | CSANDBOX_ATTR_NOEXEC, 0);
+    if (result == 0 && (action->flags & CSANDBOX_CREATE)) {
+        long present = open_in_root(in, action->target, O_PATH, action->flags);
+        if (present == -ENOENT) result = make_target(in, action, 0);
+        close_fd(present);
+    }
+    if (result == 0) return place(in, action, file);
+    close_fd(file);
+    return result;
 }
 
 static long run_mask(struct interpreter *in, const struct csandbox_action *action) {
@@ -246,7 +306,9 @@ static long run_device(struct interpreter *in, const struct csandbox_action *act
     const char *name;
     long parent = open_parent(in, action->target, action->flags, &name);
     if (parent < 0) return parent;
-    long result = raw(SYS_mknodat, parent, name, 0020666, (action->a << 8) | action->b);
+    // The kernel's form of a number: eight bits of the minor, twelve of the major, the rest of the minor.
+    uint64_t number = (action->b & 0xff) | (action->a << 8) | ((action->b & ~0xffull) << 12);
+    long result = raw(SYS_mknodat, parent, name, action->c ? 0060666 : 0020666, number);
     if (result == -EPERM) result = raw(SYS_mknodat, parent, name, 0100666, 0);
     else action = NULL;
     close_fd(parent);
@@ -262,16 +324,9 @@ static long run_write(struct interpreter *in, const struct csandbox_action *acti
     long fd = raw(SYS_openat, parent, name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, action->a);
     close_fd(parent);
     if (fd < 0) return fd;
-    const char *bytes = action->data;
-    uint64_t written = 0;
-    long result = 0;
-    while (written < action->size && result >= 0) {
-        result = raw(SYS_write, fd, bytes + written, action->size - written);
-        if (result > 0) written += (uint64_t)result;
-        if (result == -EINTR) result = 0;
-    }
+    long result = write_all(fd, action->data, action->size);
     close_fd(fd);
-    return result < 0 ? result : 0;
+    return result;
 }
 
 static long run_loopback(void) {
@@ -342,6 +397,11 @@ static long run_capabilities(const struct csandbox_action *action) {
     return result < 0 ? result : raw(SYS_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
 }
 
+static long run_limit(const struct csandbox_action *action) {
+    uint64_t limit[2] = {action->b, action->c};
+    return raw(SYS_prlimit64, 0, action->a, limit, NULL);
+}
+
 static const char *search_path(const char *const *environment) {
     for (; environment && *environment; environment++) {
         const char *e = *environment;
@@ -410,6 +470,8 @@ static long dispatch(struct interpreter *in, const struct csandbox_action *actio
     case CSANDBOX_CAPABILITIES: return run_capabilities(action);
     case CSANDBOX_UMASK: raw(SYS_umask, action->a); return 0;
     case CSANDBOX_CHDIR: return raw(SYS_chdir, action->target);
+    case CSANDBOX_SECRET: return run_secret(in, action);
+    case CSANDBOX_LIMIT: return run_limit(action);
     case CSANDBOX_EXEC: return run_exec(in, action);
     default: return -ENOSYS;
     }

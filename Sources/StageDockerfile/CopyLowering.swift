@@ -4,68 +4,101 @@ import StageGraph
 
 extension StageLowering {
     mutating func copy(_ copy: CopyCommand, _ instruction: ParsedInstruction) throws(DockerfileError) {
-        adviseUnused(copy)
-        let chown = try copy.chown.map { word throws(DockerfileError) in try owner(word) }
-        let chmod = try copy.chmod.map { word throws(DockerfileError) in try mode(word) }
+        let chown = try copy.chown.map { word throws(DockerfileError) in try owner(word) }.flatMap { $0 }
+        let chmod = try copy.chmod.map { word throws(DockerfileError) in try mode(word) }.flatMap { $0 }
+        let remote = try remoteOptions(copy)
+        // A link looks at nothing that was there before. With a mode BuildKit makes a plain copy of it.
+        let isLink = copy.link && chmod == nil
         var texts: [String] = []
-        var inputs = [state.filesystem]
+        var inputs = [
+            isLink ? graph.shared(.scratch, title: "FROM scratch", source: instruction.range) : state.filesystem
+        ]
         var sources: [Copy.Source] = []
+        var local: Int?
         for source in copy.sources {
             switch source {
             case .path(let word):
                 let path = try expand(word)
-                try checkPath(path, copy, word.range)
-                if inputs.count == 1 { inputs.append(try origin(copy.from, instruction)) }
-                let taken = copy.parents == nil ? .path(input: 1, pattern: BuildPath.source(path)) : parents(path)
-                sources.append(taken)
-                if copy.from == nil {
-                    adviseIgnored(path, copy, word.range)
-                    graph.takes(BuildPath.source(path), fromContext: "")
-                }
                 texts.append(path)
+                if let fetched = try remoteSource(path, copy, remote, word.range) {
+                    sources.append(fetched.source(input: inputs.count))
+                    inputs.append(graph.shared(fetched.operation, title: fetched.title, source: instruction.range))
+                    continue
+                }
+                if local == nil {
+                    local = inputs.count
+                    inputs.append(try origin(copy.from, instruction))
+                }
+                if copy.from == nil { adviseIgnored(path, copy, word.range) }
+                try takes(BuildPath.source(path), from: copy.from)
+                sources.append(
+                    copy.parents == nil
+                        ? .path(input: local ?? 1, pattern: BuildPath.source(path)) : parents(path, input: local ?? 1))
             case .heredoc(let heredoc):
                 sources.append(try text(heredoc, instruction))
                 texts.append("<<\(heredoc.name)")
             }
         }
-        if copy.checksum != nil {
-            throw DockerfileError(
-                "checksum requires an HTTP(S) or Git source", at: copy.checksum?.range, hint: "leave --checksum out")
-        }
+        adviseUnused(copy, sources: inputs.dropFirst())
         let destination = try expand(copy.destination)
-        let operation = Operation.copy(
-            Copy(
-                sources: sources, destination: BuildPath.destination(destination, in: state.workingDirectory),
-                chown: chown.flatMap { $0 }.map(Owner.init(parsing:)), chmod: chmod.flatMap { $0 },
-                resetsOwner: copy.from == nil, unpacksArchives: copy.isAdd && copy.unpack != false,
-                excludes: copy.excludes.map(\.text)))
-        let step = addStep(operation, inputs, instruction)
+        let value = Copy(
+            sources: sources, destination: BuildPath.destination(destination, in: state.workingDirectory),
+            chown: chown.map(Owner.init(parsing:)), chmod: chmod, resetsOwner: copy.from == nil,
+            unpacksArchives: copy.unpack ?? copy.isAdd, excludes: copy.excludes.map(\.text))
+        let step = isLink ? addLink(value, inputs, instruction) : addStep(.copy(value), inputs, instruction)
+        record(copy, chown: chown, chmod: chmod, texts + [destination], step)
+    }
+
+    private mutating func record(
+        _ copy: CopyCommand, chown: String?, chmod: String?, _ paths: [String], _ step: StepID
+    ) {
         var words = [copy.isAdd ? "ADD" : "COPY"]
         if copy.parents != nil { words.append("--parents") }
-        if let chown = chown.flatMap({ $0 }) { words.append("--chown=\(chown)") }
-        if let chmod = chmod.flatMap({ $0 }) { words.append("--chmod=\(chmod)") }
-        words += texts + [destination]
-        state.record(words.joined(separator: " ") + " # buildkit", step: step)
+        if let chown { words.append("--chown=\(chown)") }
+        if let chmod { words.append("--chmod=\(chmod)") }
+        state.record((words + paths).joined(separator: " ") + " # buildkit", step: step)
+    }
+
+    private mutating func adviseUnused(_ copy: CopyCommand, sources: ArraySlice<StepID>) {
+        guard let word = copy.keepsGitDirectory else { return }
+        let isGit = sources.contains { step in
+            if case .remote(.git) = graph.steps[step.index].operation { true } else { false }
+        }
+        if isGit { return }
+        warnings.append(
+            DockerfileWarning(
+                rule: "", "--keep-git-dir says nothing about a source that is no git repository", at: word.range))
+    }
+
+    /// The copy onto nothing, which is the same whatever lies below, and its laying over what is there.
+    private mutating func addLink(
+        _ copy: Copy, _ inputs: [StepID], _ instruction: ParsedInstruction
+    ) -> StepID {
+        let title = StepTitle.text(instruction.syntax, scope.expansion, state.variables)
+        let alone = graph.add(
+            .copy(copy), inputs: inputs, stage: state.name, title: title, source: instruction.range)
+        return addStep(.merge, [state.filesystem, alone], instruction)
+    }
+
+    /// Notes what is taken from a context, the main one or one with a name.
+    mutating func takes(_ pattern: String, from: Word?) throws(DockerfileError) {
+        guard let from else { return graph.takes(pattern, fromContext: "") }
+        let name = try Self.sourceName(from, scope, state.variables)
+        if case .context(let context) = try layout.source(name, in: state.index, at: from.range) {
+            graph.takes(pattern, fromContext: context)
+        }
     }
 
     /// `a/b/./c/d`: `a/b` is not part of the path that is kept.
-    private func parents(_ path: String) -> Copy.Source {
+    private func parents(_ path: String, input: Int) -> Copy.Source {
         let slash = UInt8(ascii: "/")
         let bytes = Array(path.utf8)
         for index in bytes.indices.dropLast(2) where bytes[index...].starts(with: [slash, UInt8(ascii: "."), slash]) {
             let pivot = String(decoding: bytes[..<index], as: UTF8.self)
             let pattern = String(decoding: bytes[(index + 3)...], as: UTF8.self)
-            return .parents(input: 1, pivot: BuildPath.source(pivot), pattern: BuildPath.source(pattern))
+            return .parents(input: input, pivot: BuildPath.source(pivot), pattern: BuildPath.source(pattern))
         }
-        return .parents(input: 1, pivot: ".", pattern: BuildPath.source(path))
-    }
-
-    private mutating func adviseUnused(_ copy: CopyCommand) {
-        if let word = copy.keepsGitDirectory {
-            warnings.append(
-                DockerfileWarning(
-                    rule: "", "--keep-git-dir says nothing about a source that is no git repository", at: word.range))
-        }
+        return .parents(input: input, pivot: ".", pattern: BuildPath.source(path))
     }
 
     /// What a source path is taken from: a stage, an image, or the context.
@@ -95,18 +128,6 @@ extension StageLowering {
                 hint: "declare it with ARG before this line, or before the first FROM")
         }
         return result.value
-    }
-
-    private func checkPath(_ path: String, _ copy: CopyCommand, _ range: SourceRange) throws(DockerfileError) {
-        let isGit = RemoteSource.isGit(path)
-        guard isGit || RemoteSource.isHTTP(path) else { return }
-        let kind = isGit ? "a git repository" : "a URL"
-        guard copy.isAdd else {
-            throw DockerfileError("source can't be \(kind) for COPY: `\(path)`", at: range, hint: "ADD takes one")
-        }
-        throw DockerfileError(
-            "ADD of \(kind) is not supported by this version: `\(path)`", at: range,
-            hint: isGit ? "clone it with RUN git clone" : "download it with RUN curl or wget")
     }
 
     private mutating func text(
@@ -145,23 +166,6 @@ extension StageLowering {
                 hint: "write an octal mode up to 7777, or a symbolic one such as u=rwX,go=rX")
         }
         return text
-    }
-}
-
-/// Sources of `ADD` that are no paths.
-enum RemoteSource {
-    static func isHTTP(_ source: String) -> Bool { source.hasPrefix("http://") || source.hasPrefix("https://") }
-
-    /// `git@host:path`, `git://`, `ssh://`, and `http(s)` addresses of a `.git`.
-    static func isGit(_ source: String) -> Bool {
-        if source.hasPrefix("git://") || source.hasPrefix("ssh://") { return true }
-        if isHTTP(source) {
-            let path = source.utf8.prefix { $0 != UInt8(ascii: "#") && $0 != UInt8(ascii: "?") }
-            return (String(path) ?? "").hasSuffix(".git")
-        }
-        // user@host:path, as ssh has it; a local path may hold an @ too, but not before a colon and a slash.
-        guard source.hasPrefix("git@"), let colon = source.utf8.firstIndex(of: UInt8(ascii: ":")) else { return false }
-        return source.utf8[..<colon].allSatisfy { $0 != UInt8(ascii: "/") }
     }
 }
 

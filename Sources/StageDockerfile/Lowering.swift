@@ -62,7 +62,7 @@ struct LoweringRound {
         self.dockerfile = dockerfile
         self.options = options
         self.images = images
-        layout = StageLayout(dockerfile)
+        layout = StageLayout(dockerfile, contexts: options.contexts)
         scope = try GlobalScope(dockerfile, options)
         warnings = dockerfile.warnings + FromChecks(dockerfile, scope).warnings
     }
@@ -121,23 +121,26 @@ struct LoweringRound {
     private func base(
         of stage: Stage
     ) throws(DockerfileError) -> (reference: SourceReference, platform: Platform) {
+        if let context = layout.replacement(of: stage.index) { return (context, try platform(of: stage)) }
         let name = try expandGlobal(stage.from.base)
         guard !name.isEmpty else {
             throw DockerfileError(
                 "base name `\(stage.from.base.text)` is empty after expansion", at: stage.from.base.range,
                 hint: "give the ARG a default before the first FROM, or pass --build-arg")
         }
-        var platform = options.platform
-        if let word = stage.from.platform {
-            let text = try expandGlobal(word)
-            guard let parsed = Platform(specifier: text, buildsOn: options.buildPlatform) else {
-                throw DockerfileError(
-                    text.isEmpty ? "empty platform value from expression \(word.text)" : "invalid platform `\(text)`",
-                    at: word.range, hint: "write linux/amd64, linux/arm64 or linux/arm/v7")
-            }
-            platform = parsed
-        }
+        let platform = try platform(of: stage)
         return (try layout.base(name, in: stage.index, at: stage.from.base.range), platform)
+    }
+
+    private func platform(of stage: Stage) throws(DockerfileError) -> Platform {
+        guard let word = stage.from.platform else { return options.platform }
+        let text = try expandGlobal(word)
+        guard let parsed = Platform(specifier: text, buildsOn: options.buildPlatform) else {
+            throw DockerfileError(
+                text.isEmpty ? "empty platform value from expression \(word.text)" : "invalid platform `\(text)`",
+                at: word.range, hint: "write linux/amd64, linux/arm64 or linux/arm/v7")
+        }
+        return parsed
     }
 
     private func expandGlobal(_ word: Word) throws(DockerfileError) -> String {
@@ -162,11 +165,13 @@ struct LoweringRound {
     ) throws(DockerfileError) -> StageState? {
         switch base.reference {
         case .stage(let parent): return states[parent].map { StageState(stage: stage, parent: $0) }
-        case .scratch:
+        case .scratch, .context:
             var settings = ImageSettings()
             settings.workingDirectory = "/"
+            let filesystem = files(base.reference, stage.range)
+            if case .context(let name) = base.reference { graph.takes(".", fromContext: name) }
             return StageState(
-                stage: stage, platform: base.platform, filesystem: scratch(stage.range), base: nil, settings: settings)
+                stage: stage, platform: base.platform, filesystem: filesystem, base: nil, settings: settings)
         case .image(let name):
             guard let found = image(name, base.platform, at: stage.from.base.range) else { return nil }
             advisePlatform(name, wanted: base.platform, found: found.image.platform, stage)
@@ -189,8 +194,12 @@ struct LoweringRound {
         for warning in advice where !warnings.contains(warning) { warnings.append(warning) }
     }
 
-    private mutating func scratch(_ range: SourceRange) -> StepID {
-        graph.shared(.scratch, title: "FROM scratch", source: range)
+    /// Nothing, or a context.
+    private mutating func files(_ reference: SourceReference, _ range: SourceRange) -> StepID {
+        guard case .context(let name) = reference else {
+            return graph.shared(.scratch, title: "FROM scratch", source: range)
+        }
+        return graph.shared(.context(name), title: "load build context \(name)", source: range)
     }
 
     /// What the base image or base stage has to run first.
@@ -198,9 +207,10 @@ struct LoweringRound {
         _ stage: Stage, _ base: (reference: SourceReference, platform: Platform)
     ) throws(DockerfileError) -> [ParsedInstruction] {
         let texts: [String]
+        if layout.replacement(of: stage.index) != nil { return [] }
         switch base.reference {
         case .stage(let parent): texts = states[parent]?.triggers ?? []
-        case .scratch: texts = []
+        case .scratch, .context: texts = []
         case .image(let name):
             let request = ImageRequest(
                 name: name, platform: base.platform, range: stage.range, buildsFor: options.platform)
@@ -226,7 +236,7 @@ struct LoweringRound {
             let name = try StageLowering.sourceName(from, scope, Variables())
             switch try layout.source(name, in: index, at: from.range) {
             case .stage(let stage): if !found.contains(stage) { found.append(stage) }
-            case .scratch: break
+            case .scratch, .context: break
             case .image(let name): _ = image(name, options.platform, at: from.range)
             }
         }
@@ -273,7 +283,7 @@ struct LoweringRound {
             if !found.stages.contains(index) { found.stages.append(index) }
             found.filesystems[reference] = states[index]?.filesystem
             if states[index] == nil { found.areThere = false }
-        case .scratch: found.filesystems[reference] = scratch(range)
+        case .scratch, .context: found.filesystems[reference] = files(reference, range)
         case .image(let name):
             if let image = image(name, options.platform, at: range) {
                 found.filesystems[reference] = graph.shared(.image(image.key), title: "FROM \(name)", source: range)

@@ -15,6 +15,12 @@ public struct LoweringOptions: Sendable {
     /// Whether the ignore file leaves a source path of `COPY` out. Nil when there is none, or when its exceptions make that
     /// impossible to say of a path alone.
     public var isIgnored: (@Sendable (String) -> Bool)?
+    /// What `--build-context` puts in the place of stages and images, by `NamedContext.name(of:)`.
+    public var contexts: [String: NamedContext] = [:]
+    /// What commands may do beyond a sandbox.
+    public var entitlements: Set<Entitlement> = []
+    /// How every `RUN` runs that does not say it itself.
+    public var run = RunDefaults()
 
     public init(
         target: String? = nil, buildArguments: [String: String] = [:], labels: [String: String] = [:],
@@ -26,6 +32,39 @@ public struct LoweringOptions: Sendable {
         self.platform = platform
         self.buildPlatform = buildPlatform
     }
+}
+
+/// What a name of `--build-context` means.
+public enum NamedContext: Sendable, Hashable {
+    case scratch
+    /// An image, under the name that is asked for with.
+    case image(String)
+    /// Files: `Operation.context` with the name.
+    case files
+
+    /// The one spelling of a name: an image's without its registry and `latest`, as docker shows it.
+    public static func name(of text: String) -> String {
+        guard let reference = try? ImageReference(text), reference.digest == nil else { return text.lowercased() }
+        let familiar = reference.familiar
+        return familiar.hasSuffix(":latest") ? String(familiar.dropLast(7)) : familiar
+    }
+}
+
+/// A right that a `RUN` can ask for and that the person who builds has to give: `--allow`.
+public enum Entitlement: String, Sendable, Hashable, CaseIterable {
+    case hostNetwork = "network.host"
+    case insecure = "security.insecure"
+}
+
+/// Options of a build that go to every `RUN`.
+public struct RunDefaults: Sendable, Hashable {
+    public var network: RunCommand.Network = .default
+    public var extraHosts: [ExtraHost] = []
+    /// Bytes of `/dev/shm`; nil for docker's 64 MiB.
+    public var sharedMemory: UInt64?
+    public var limits: [ResourceLimit] = []
+
+    public init() {}
 }
 
 /// A base image, as far as lowering needs it.

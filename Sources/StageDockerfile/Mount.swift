@@ -2,7 +2,8 @@
 
 import StageGraph
 
-/// One `--mount` as it is written; variables in its values are not expanded yet.
+/// One `--mount`. As the parser gives it, variables in its values are not expanded yet, and what hangs on them is not
+/// checked; `expanded` gives one that is checked in full.
 public struct Mount: Sendable, Hashable {
     public enum Kind: String, Sendable, Hashable, CaseIterable { case bind, cache, tmpfs, secret, ssh }
 
@@ -10,6 +11,16 @@ public struct Mount: Sendable, Hashable {
     /// Values by key, aliases under their main name: `source`, `target`, `readonly`, `readwrite`.
     public var options: [String: String] = [:]
     public var range: SourceRange
+    /// As written, in order; no value is a key alone.
+    private var fields: [Field] = []
+
+    private struct Field: Sendable, Hashable {
+        var name: String
+        var value: String?
+
+        var key: String { Mount.aliases[name.lowercased()] ?? name.lowercased() }
+        var isOpen: Bool { value?.utf8.contains(UInt8(ascii: "$")) ?? false }
+    }
 
     private static let aliases = [
         "src": "source", "dst": "target", "destination": "target", "ro": "readonly", "rw": "readwrite",
@@ -21,33 +32,62 @@ public struct Mount: Sendable, Hashable {
 
     init(_ word: Word) throws(DockerfileError) {
         range = word.range
-        var isReadOnly: Bool?
         for field in try Self.fields(word) {
             let name = String(field.utf8.prefix { $0 != UInt8(ascii: "=") }) ?? ""
             let hasValue = name.utf8.count < field.utf8.count
-            let value = hasValue ? String(field.utf8.dropFirst(name.utf8.count + 1)) ?? "" : ""
-            let key = Self.aliases[name.lowercased()] ?? name.lowercased()
+            fields.append(
+                Field(name: name, value: hasValue ? String(field.utf8.dropFirst(name.utf8.count + 1)) ?? "" : nil))
+        }
+        try read()
+    }
+
+    /// The mount with the variables of its values put in, all but those of `from`, which names what has been found.
+    func expanded(_ expand: (String) throws(DockerfileError) -> String) throws(DockerfileError) -> Mount {
+        var mount = self
+        mount.options = [:]
+        for index in fields.indices where fields[index].isOpen && fields[index].key != "from" {
+            mount.fields[index].value = try expand(fields[index].value ?? "")
+        }
+        // A value that still has a dollar has it for itself now.
+        try mount.read(isFinal: true)
+        return mount
+    }
+
+    /// The values that `expanded` asks for.
+    var openValues: [String] { fields.filter { $0.isOpen && $0.key != "from" }.compactMap(\.value) }
+
+    /// Reads the fields one by one: what a key may be hangs on the type, which may come last.
+    private mutating func read(isFinal: Bool = false) throws(DockerfileError) {
+        var isReadOnly: Bool?
+        var isTypeOpen = false
+        for field in fields {
+            let (key, name) = (field.key, field.name)
             guard Self.keys.contains(key) else {
                 throw DockerfileError(
                     "unexpected key `\(name)` in --mount", at: range,
                     hint: Spelling.hint(name, among: Self.keys + Self.aliases.keys.sorted()))
             }
             let isFlag = ["readonly", "readwrite", "required"].contains(key)
-            guard hasValue || isFlag else {
+            guard field.value != nil || isFlag else {
                 throw DockerfileError("key `\(name)` in --mount has no value", at: range, hint: "write \(name)=VALUE")
             }
+            let isOpen = field.isOpen && !isFinal
             if isFlag {
-                guard let flag = hasValue ? (value.contains("$") ? true : FlagValue.boolean(value)) : true else {
-                    throw DockerfileError("key `\(name)` in --mount is true or false, not `\(value)`", at: range)
+                guard let flag = isOpen ? true : field.value.map(FlagValue.boolean) ?? true else {
+                    throw DockerfileError(
+                        "key `\(name)` in --mount is true or false, not `\(field.value ?? "")`", at: range)
                 }
                 if key != "required" { isReadOnly = key == "readonly" ? flag : !flag }
-                options[key] = value.contains("$") ? value : String(flag)
+                options[key] = String(flag)
+                if key == "readwrite" { options["readonly"] = String(!flag) }
+            } else if key == "type" {
+                if isOpen { isTypeOpen = true } else { kind = try Self.kind(field.value ?? "", range) }
             } else {
-                if key == "type" { kind = try Self.kind(value, range) }
-                options[key] = value
+                options[key] = field.value ?? ""
             }
         }
-        try check(isReadOnly: isReadOnly)
+        if isTypeOpen { return }
+        try check(isReadOnly: isReadOnly, isFinal: isFinal)
     }
 
     private static func kind(_ text: String, _ range: SourceRange) throws(DockerfileError) -> Kind {
@@ -92,7 +132,7 @@ public struct Mount: Sendable, Hashable {
     }
 
     /// What goes with which type.
-    private func check(isReadOnly: Bool?) throws(DockerfileError) {
+    private func check(isReadOnly: Bool?, isFinal: Bool) throws(DockerfileError) {
         func allow(_ key: String, _ kinds: Kind...) throws(DockerfileError) {
             guard options[key] == nil || kinds.contains(kind) else {
                 throw DockerfileError(
@@ -105,8 +145,8 @@ public struct Mount: Sendable, Hashable {
         try allow("required", .secret, .ssh)
         try allow("env", .secret)
         for key in ["mode", "uid", "gid"] { try allow(key, .secret, .ssh, .cache) }
-        if kind == .ssh || kind == .tmpfs { try allow("source", .bind, .cache, .secret) }
-        try checkValues()
+        if kind == .ssh { try allow("source", .bind, .cache, .secret) }
+        try checkValues(isFinal: isFinal)
         let needsTarget = kind == .bind || kind == .cache || kind == .tmpfs
         if needsTarget, options["target"] ?? "" == "" {
             throw DockerfileError(
@@ -115,16 +155,29 @@ public struct Mount: Sendable, Hashable {
         if kind == .bind, options["target"] == "/" {
             throw DockerfileError("invalid mount target `/`", at: range, hint: "mount it at a directory of its own")
         }
-        if kind == .secret, options["id"] == nil, options["source"] == nil, options["target"] == nil {
-            throw DockerfileError("a secret mount needs an id", at: range, hint: "add id=NAME")
-        }
+        if kind == .secret { try checkSecret() }
         if kind == .tmpfs, isReadOnly == true {
             throw DockerfileError("a tmpfs mount can not be read-only", at: range)
         }
     }
 
-    private func checkValues() throws(DockerfileError) {
-        if let sharing = options["sharing"], !sharing.contains("$") {
+    private func checkSecret() throws(DockerfileError) {
+        if options["from"] ?? "" != "" {
+            throw DockerfileError("a secret mount has no from", at: range, hint: "id=NAME says which secret it is")
+        }
+        let (id, source) = (options["id"] ?? "", options["source"] ?? "")
+        if id.isEmpty, source.isEmpty, options["target"] ?? "" == "" {
+            throw DockerfileError("a secret mount needs an id", at: range, hint: "add id=NAME")
+        }
+        if !id.isEmpty, !source.isEmpty {
+            throw DockerfileError(
+                "a secret mount has an id or a source, not both", at: range, hint: "leave out source=")
+        }
+    }
+
+    private func checkValues(isFinal: Bool) throws(DockerfileError) {
+        func isClosed(_ text: String) -> Bool { isFinal || !text.contains("$") }
+        if let sharing = options["sharing"], isClosed(sharing) {
             let names = ["shared", "private", "locked"]
             guard names.contains(sharing.lowercased()) else {
                 throw DockerfileError(
@@ -133,22 +186,15 @@ public struct Mount: Sendable, Hashable {
             }
         }
         for key in ["uid", "gid"] {
-            if let value = options[key], !value.contains("$"), UInt32(value) == nil {
+            if let value = options[key], isClosed(value), UInt32(value) == nil {
                 throw DockerfileError("invalid value `\(value)` for \(key)", at: range, hint: "it is a number")
             }
         }
-        if let mode = options["mode"], !mode.contains("$"), UInt32(mode, radix: 8) == nil {
+        if let mode = options["mode"], isClosed(mode), UInt32(mode, radix: 8) == nil {
             throw DockerfileError("invalid value `\(mode)` for mode", at: range, hint: "it is an octal number")
         }
-        if let size = options["size"], !size.contains("$"), !Self.isSize(size) {
+        if let size = options["size"], isClosed(size), MemorySize.bytes(size) == nil {
             throw DockerfileError("invalid value `\(size)` for size", at: range, hint: "write 512m or 1g")
         }
-    }
-
-    static func isSize(_ text: String) -> Bool {
-        let digits = text.prefix { $0.isASCII && ($0.isNumber || $0 == ".") }
-        let unit = text.dropFirst(digits.count).lowercased().filter { $0 != " " }
-        return Double(digits) != nil
-            && ["", "b", "k", "kb", "kib", "m", "mb", "mib", "g", "gb", "gib", "t", "tb", "tib"].contains(unit)
     }
 }

@@ -4,7 +4,10 @@ import StageGraph
 
 extension Mount {
     /// What `from` names, for looking stages and images up.
-    var from: Word? { options["from"].map { Word($0, at: range) } }
+    var from: Word? {
+        guard kind == .bind || kind == .cache else { return nil }
+        return options["from"].flatMap { $0.isEmpty ? nil : Word($0, at: range) }
+    }
 }
 
 extension Command {
@@ -24,18 +27,26 @@ extension StageLowering {
         _ mounts: [Mount], _ inputs: inout [StepID], _ instruction: ParsedInstruction
     ) throws(DockerfileError) -> [RunMount] {
         var result: [RunMount] = []
-        for mount in mounts {
-            var options: [String: String] = [:]
-            for (key, text) in mount.options where key != "from" {
-                options[key] = try expand(text, at: mount.range).value
+        var agents = 0
+        for written in mounts {
+            // Not a closure: expansion counts what it spends.
+            var values: [String: String] = [:]
+            for text in written.openValues { values[text] = try expand(text, at: written.range).value }
+            let mount = try written.expanded { values[$0] ?? $0 }
+            try checkFrom(mount)
+            switch mount.kind {
+            case .secret: result.append(try secret(mount))
+            case .ssh:
+                result.append(try agent(mount, number: agents))
+                agents += 1
+            case .bind, .cache, .tmpfs:
+                let target = BuildPath.cleaned(mount.options["target"] ?? "", in: state.workingDirectory)
+                guard target != "/" else {
+                    throw DockerfileError(
+                        "invalid mount target `/`", at: mount.range, hint: "mount it at a directory of its own")
+                }
+                result.append(RunMount(kind: try kind(mount, target, &inputs, instruction), target: target))
             }
-            let target = BuildPath.cleaned(options["target"] ?? "", in: state.workingDirectory)
-            let needsTarget = mount.kind != .secret && mount.kind != .ssh
-            guard target != "/" || !needsTarget else {
-                throw DockerfileError(
-                    "invalid mount target `/`", at: mount.range, hint: "mount it at a directory of its own")
-            }
-            result.append(RunMount(kind: try kind(mount, options, target, &inputs, instruction), target: target))
         }
         // What lies inside another mount comes after it, as in runc.
         return result.enumerated().sorted {
@@ -43,74 +54,113 @@ extension StageLowering {
         }.map(\.element)
     }
 
+    /// `COPY --from` takes a stage's number; a mount takes names alone.
+    private func checkFrom(_ mount: Mount) throws(DockerfileError) {
+        guard let from = mount.from else { return }
+        let name = try Self.sourceName(from, scope, state.variables)
+        guard let number = Int(name) else { return }
+        let named = layout.stages.indices.contains(number) ? layout.stages[number].name : nil
+        throw DockerfileError(
+            "invalid mount source `\(name)`: a mount takes a stage's name, not its number", at: mount.range,
+            hint: named.map { "write from=\($0)" } ?? "give the stage a name: FROM ... AS NAME")
+    }
+
     private func depth(_ path: String) -> Int { path.utf8.count { $0 == UInt8(ascii: "/") } }
 
     private mutating func kind(
-        _ mount: Mount, _ options: [String: String], _ target: String, _ inputs: inout [StepID],
-        _ instruction: ParsedInstruction
+        _ mount: Mount, _ target: String, _ inputs: inout [StepID], _ instruction: ParsedInstruction
     ) throws(DockerfileError) -> RunMount.Kind {
         switch mount.kind {
-        case .tmpfs:
-            return .tmpfs(
-                size: try options["size"].map { text throws(DockerfileError) in
-                    try size(text, mount.range)
-                })
-        case .cache: return .cache(try cache(mount, options, target))
+        case .cache: return .cache(try cache(mount, target, &inputs, instruction))
         case .bind:
-            if try isWritable(options, mount.range) {
-                throw refusal("RUN --mount=type=bind,rw", mount.range, "copy what the command changes to another place")
-            }
-            let source = BuildPath.cleaned(options["source"] ?? "/")
-            if mount.from == nil { graph.takes(BuildPath.source(source), fromContext: "") }
+            let source = BuildPath.cleaned(mount.options["source"] ?? "/")
+            try takes(BuildPath.source(source), from: mount.from)
             inputs.append(try origin(mount.from, instruction))
-            return .bind(input: inputs.count - 1, source: source)
-        case .secret, .ssh:
-            throw refusal(
-                "RUN --mount=type=\(mount.kind.rawValue)", mount.range,
-                "COPY what the command needs in a stage that is not the last")
+            return .bind(
+                RunMount.Bind(input: inputs.count - 1, source: source, isWritable: mount.options["readonly"] == "false")
+            )
+        case .tmpfs, .secret, .ssh:
+            return .tmpfs(
+                size: try mount.options["size"].map { text throws(DockerfileError) in
+                    try size(text, mount.range)
+                }.flatMap { $0 == 0 ? nil : $0 })
         }
     }
 
-    private func refusal(_ what: String, _ range: SourceRange, _ hint: String) -> DockerfileError {
-        DockerfileError("\(what) is not supported by this version", at: range, hint: hint)
+    // MARK: Secrets and agents
+
+    private func secret(_ mount: Mount) throws(DockerfileError) -> RunMount {
+        let options = mount.options
+        func given(_ key: String) -> String? { options[key].flatMap { $0.isEmpty ? nil : $0 } }
+        let target = given("target")
+        let id = given("source") ?? given("id") ?? lastName(target ?? "")
+        var place = target.map { BuildPath.cleaned($0) } ?? ""
+        if options["env"] == nil, target == nil { place = BuildPath.cleaned("/run/secrets/" + lastName(id)) }
+        if let name = options["env"], name.isEmpty || name.utf8.contains(UInt8(ascii: "=")) {
+            throw DockerfileError("`\(name)` is no name of a variable", at: mount.range, hint: "write env=NAME")
+        }
+        guard !id.isEmpty, place != "/", options["env"] != nil || place != "/run/secrets" else {
+            throw DockerfileError("a secret mount needs an id", at: mount.range, hint: "add id=NAME")
+        }
+        let secret = RunMount.Secret(
+            id: id, isRequired: options["required"] == "true", environmentName: options["env"],
+            mode: try number(options["mode"], radix: 8, "mode", mount.range) ?? 0o400,
+            uid: try number(options["uid"], radix: 10, "uid", mount.range) ?? 0,
+            gid: try number(options["gid"], radix: 10, "gid", mount.range) ?? 0)
+        return RunMount(kind: .secret(secret), target: place)
     }
+
+    /// - Parameter number: how many agents the instruction had before.
+    private func agent(_ mount: Mount, number count: Int) throws(DockerfileError) -> RunMount {
+        let options = mount.options
+        let id = options["id"].flatMap { $0.isEmpty ? nil : $0 } ?? "default"
+        let target = options["target"].flatMap { $0.isEmpty ? nil : $0 } ?? "/run/buildkit/ssh_agent.\(count)"
+        let agent = RunMount.Agent(
+            id: id, isRequired: options["required"] == "true",
+            mode: try number(options["mode"], radix: 8, "mode", mount.range) ?? 0o600,
+            uid: try number(options["uid"], radix: 10, "uid", mount.range) ?? 0,
+            gid: try number(options["gid"], radix: 10, "gid", mount.range) ?? 0)
+        let place = BuildPath.cleaned(target)
+        guard place != "/" else {
+            throw DockerfileError("invalid mount target `/`", at: mount.range, hint: "give the socket a path")
+        }
+        return RunMount(kind: .agent(agent), target: place)
+    }
+
+    private func lastName(_ path: String) -> String {
+        path.split(separator: "/").last.map(String.init) ?? ""
+    }
+
+    // MARK: Caches
 
     private mutating func cache(
-        _ mount: Mount, _ options: [String: String], _ target: String
+        _ mount: Mount, _ target: String, _ inputs: inout [StepID], _ instruction: ParsedInstruction
     ) throws(DockerfileError) -> RunMount.Cache {
-        if mount.from != nil || options["source"] != nil {
-            throw refusal("RUN --mount=type=cache with from or source", mount.range, "fill the cache in the command")
-        }
-        let sharing = options["sharing"] ?? "shared"
-        guard let sharing = RunMount.Cache.Sharing(rawValue: sharing.lowercased()) else {
+        let options = mount.options
+        let source = BuildPath.cleaned(options["source"] ?? "/")
+        let hasAttributes = ["mode", "uid", "gid"].contains { options[$0] != nil }
+        var base: RunMount.Bind?
+        if mount.from != nil {
+            // With attributes BuildKit shows an empty directory of those, and nothing of `from`.
+            if source != "/" || !hasAttributes {
+                inputs.append(try origin(mount.from, instruction))
+                try takes(BuildPath.source(source), from: mount.from)
+                base = RunMount.Bind(input: inputs.count - 1, source: source)
+            }
+        } else if source != "/" {
             throw DockerfileError(
-                "unsupported sharing value `\(sharing)`", at: mount.range, hint: "it is shared, private or locked")
-        }
-        if sharing == .private {
-            throw refusal("sharing=private", mount.range, "sharing=locked lets one command at a time use the cache")
+                "a cache without from has nothing at `\(source)`", at: mount.range,
+                hint: "add from=STAGE, or leave out source=")
         }
         let id = options["id"] ?? ""
+        let space = scope.options.buildArguments["BUILDKIT_CACHE_MOUNT_NS"] ?? ""
         return RunMount.Cache(
-            id: id.isEmpty ? target : id, sharing: sharing,
+            id: (space.isEmpty ? "" : space + "/") + (id.isEmpty ? target : id),
+            sharing: options["sharing"].flatMap { RunMount.Cache.Sharing(rawValue: $0.lowercased()) } ?? .shared,
             mode: try number(options["mode"], radix: 8, "mode", mount.range) ?? 0o755,
             uid: try number(options["uid"], radix: 10, "uid", mount.range) ?? 0,
             gid: try number(options["gid"], radix: 10, "gid", mount.range) ?? 0,
-            isReadOnly: try !isWritable(options, mount.range, standard: true))
-    }
-
-    private func isWritable(
-        _ options: [String: String], _ range: SourceRange, standard: Bool = false
-    ) throws(DockerfileError) -> Bool {
-        if let text = options["readwrite"] { return try flag(text, "readwrite", range) }
-        if let text = options["readonly"] { return try !flag(text, "readonly", range) }
-        return standard
-    }
-
-    private func flag(_ text: String, _ key: String, _ range: SourceRange) throws(DockerfileError) -> Bool {
-        guard let value = FlagValue.boolean(text) else {
-            throw DockerfileError("key `\(key)` in --mount is true or false, not `\(text)`", at: range)
-        }
-        return value
+            isReadOnly: options["readonly"] == "true", base: base)
     }
 
     private func number(
@@ -124,12 +174,9 @@ extension StageLowering {
     }
 
     private func size(_ text: String, _ range: SourceRange) throws(DockerfileError) -> UInt64 {
-        let digits = text.prefix { $0.isASCII && ($0.isNumber || $0 == ".") }
-        let unit = text.dropFirst(digits.count).lowercased().filter { $0 != " " }
-        let shift = unit.first.flatMap { ["b": 0, "k": 10, "m": 20, "g": 30, "t": 40][String($0)] } ?? 0
-        guard let value = Double(digits), Mount.isSize(text), value * Double(1 << shift) < Double(Int64.max) else {
+        guard let value = MemorySize.bytes(text) else {
             throw DockerfileError("invalid value `\(text)` for size", at: range, hint: "write 512m or 1g")
         }
-        return UInt64(value * Double(1 << shift))
+        return value
     }
 }

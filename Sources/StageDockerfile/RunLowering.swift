@@ -1,10 +1,10 @@
-// `RUN`: the command line, its environment, its heredocs, and what this version cannot run yet.
+// `RUN`: the command line, its environment, its heredocs, and the rights that it asks for.
 
 import StageGraph
 
 extension StageLowering {
     mutating func run(_ run: RunCommand, _ instruction: ParsedInstruction) throws(DockerfileError) {
-        try refuseUnsupported(run)
+        try checkRights(run, instruction)
         let arguments = try runArguments(run.line, instruction)
         if let argument = arguments.first(where: { $0.utf8.contains(0) }) {
             throw DockerfileError(
@@ -13,31 +13,72 @@ extension StageLowering {
         var inputs = [state.filesystem]
         let mounts = try self.mounts(run.mounts, &inputs, instruction)
         let script = script(run.line, instruction)
-        let operation = Operation.run(
-            Run(
-                arguments: arguments, environment: state.variables.entries, hiddenEnvironment: scope.proxyEnvironment,
-                workingDirectory: state.workingDirectory, user: state.settings.user ?? "",
-                network: run.network == .none ? .none : .host, mounts: mounts, script: script))
+        let defaults = scope.options.run
+        let network = run.network == .default ? defaults.network : run.network
+        var command = Run(
+            arguments: arguments, environment: runEnvironment(mounts), hiddenEnvironment: scope.proxyEnvironment,
+            workingDirectory: state.workingDirectory, user: state.settings.user ?? "",
+            network: network == .none ? .none : .host, mounts: mounts, script: script)
+        command.isPrivileged = run.security == .insecure
+        command.extraHosts = defaults.extraHosts
+        command.sharedMemory = defaults.sharedMemory
+        command.limits = defaults.limits
+        command.hostname = scope.options.buildArguments["BUILDKIT_SANDBOX_HOSTNAME"].flatMap { $0.isEmpty ? nil : $0 }
+        let operation = Operation.run(command)
         let prefix = state.argumentPrefix
         try spend(prefix.utf8.count, at: instruction.range)
         let step = addStep(operation, inputs, instruction)
         state.record("RUN \(prefix)\(arguments.joined(separator: " ")) # buildkit", step: step)
     }
 
-    private func refuseUnsupported(_ run: RunCommand) throws(DockerfileError) {
-        if let device = run.devices.first {
-            throw DockerfileError("RUN --device is not supported by this version", at: device.range)
+    /// The variables, and where the first agent's socket is unless they say so themselves.
+    private func runEnvironment(_ mounts: [RunMount]) -> [String] {
+        let entries = state.variables.entries
+        let sockets = mounts.filter { if case .agent = $0.kind { true } else { false } }
+        guard let socket = sockets.first?.target, state.variables.value(of: "SSH_AUTH_SOCK") == nil else {
+            return entries
         }
+        return entries + ["SSH_AUTH_SOCK=\(socket)"]
+    }
+
+    /// Asking for a right that was not given is an error before anything runs.
+    private mutating func checkRights(
+        _ run: RunCommand, _ instruction: ParsedInstruction
+    ) throws(DockerfileError) {
+        func require(_ right: Entitlement, _ flag: String) throws(DockerfileError) {
+            guard !scope.options.entitlements.contains(right) else { return }
+            let place = instruction.syntax.flags.first { $0.text.hasPrefix("--\(flag)=") }?.range
+            throw DockerfileError(
+                "\(right.rawValue) is not allowed", at: place ?? instruction.range,
+                hint: "give the right to the build with --allow \(right.rawValue)")
+        }
+        if run.network == .host { try require(.hostNetwork, "network") }
+        if run.security == .insecure { try require(.insecure, "security") }
+        for device in run.devices { try checkDevice(device) }
+    }
+
+    /// No device is registered here; so one that is required cannot be had, and one that is not is left out, as BuildKit
+    /// leaves out what it does not know.
+    private mutating func checkDevice(_ device: Word) throws(DockerfileError) {
+        let fields = device.text.split(separator: ",", omittingEmptySubsequences: false)
+        let name = fields.first.map { $0.hasPrefix("name=") ? String($0.dropFirst(5)) : String($0) } ?? ""
+        let isRequired = fields.dropFirst().contains { field in
+            let parts = field.split(separator: "=", maxSplits: 1)
+            return parts.first == "required" && (parts.count == 1 || FlagValue.boolean(String(parts[1])) == true)
+        }
+        guard !isRequired else {
+            throw DockerfileError(
+                "required device `\(name)` is not registered", at: device.range,
+                hint: "stagerun gives commands no CDI devices; --security=insecure has the machine's kvm, fuse and tun")
+        }
+        warnings.append(
+            DockerfileWarning(
+                rule: "", "device `\(name)` is not registered: the command runs without it", at: device.range))
     }
 
     private func runArguments(
         _ line: CommandLine, _ instruction: ParsedInstruction
     ) throws(DockerfileError) -> [String] {
-        if case .run(let run) = instruction.command, run.security == .insecure {
-            throw DockerfileError(
-                "RUN --security=insecure is not supported by this version", at: instruction.range,
-                hint: "commands run with docker's default capabilities")
-        }
         guard line.usesShell else {
             guard !line.arguments.isEmpty else {
                 throw DockerfileError(

@@ -7,19 +7,44 @@ enum SourceReference: Hashable {
     case stage(Int)
     case scratch
     case image(String)
+    /// A named context of files.
+    case context(String)
 }
 
 struct StageLayout {
     let stages: [Stage]
     /// Every stage of a name, in order.
     private let byName: [String: [Int]]
+    private let contexts: [String: NamedContext]
 
-    init(_ dockerfile: Dockerfile) {
-        stages = dockerfile.stages
+    init(_ dockerfile: Dockerfile, contexts: [String: NamedContext] = [:]) {
+        self.contexts = contexts
+        // A stage whose name is a context's is that context: what it would do is not looked at.
+        stages = dockerfile.stages.map { stage in
+            guard let name = stage.name, contexts[name] != nil else { return stage }
+            var replaced = stage
+            replaced.instructions = []
+            return replaced
+        }
         var byName: [String: [Int]] = [:]
         for stage in dockerfile.stages { if let name = stage.name { byName[name, default: []].append(stage.index) } }
         self.byName = byName
     }
+
+    /// What a context of that name stands for; nil when there is none.
+    private func context(_ name: String) -> SourceReference? {
+        if contexts.isEmpty { return nil }
+        let key = NamedContext.name(of: name)
+        switch contexts[key] {
+        case nil: return nil
+        case .scratch: return .scratch
+        case .image(let image): return .image(image)
+        case .files: return .context(key)
+        }
+    }
+
+    /// The context that a stage is replaced by.
+    func replacement(of stage: Int) -> SourceReference? { stages[stage].name.flatMap { context($0) } }
 
     private var names: [String] { stages.compactMap(\.name) }
 
@@ -37,6 +62,7 @@ struct StageLayout {
     func base(_ name: String, in index: Int, at range: SourceRange) throws(DockerfileError) -> SourceReference {
         // Names are in lower case, so one with capitals finds no stage here, as in docker.
         if let stage = byName[name]?.last(where: { $0 < index }) { return .stage(stage) }
+        if let context = context(name) { return context }
         if name == "scratch" { return .scratch }
         if let fault = ImageName.fault(name) {
             let folded = byName[name.lowercased()]?.last { $0 < index }
@@ -63,6 +89,7 @@ struct StageLayout {
             if let stage = known.last(where: { $0 < index }) { return .stage(stage) }
             throw tooLate(known[0], index, range)
         }
+        if let context = context(name) { return context }
         if name == "scratch" { return .scratch }
         if let fault = ImageName.fault(name) {
             throw DockerfileError(

@@ -24,22 +24,26 @@ public struct Builder: Sendable {
     private let store: any Store
     private let executor: any Executor
     private let unpacker: (any ArchiveUnpacker)?
+    private let loans: Loans
     private let pool: BlockingPool
     private let jobs: Int
     private let clock: @Sendable () -> Timestamp
     private let checkpoint: @Sendable () -> Void
 
     /// - Parameters:
+    ///   - loans: what commands may be lent.
     ///   - jobs: how many steps may run at once.
     ///   - clock: the time now, for records.
     ///   - checkpoint: called after a step ran: a good moment to make the store durable. It must not block.
     public init(
-        store: any Store, executor: any Executor, unpacker: (any ArchiveUnpacker)?, pool: BlockingPool, jobs: Int,
-        clock: @escaping @Sendable () -> Timestamp, checkpoint: @escaping @Sendable () -> Void = {}
+        store: any Store, executor: any Executor, unpacker: (any ArchiveUnpacker)?, loans: Loans = Loans(),
+        pool: BlockingPool, jobs: Int, clock: @escaping @Sendable () -> Timestamp,
+        checkpoint: @escaping @Sendable () -> Void = {}
     ) {
         self.store = store
         self.executor = executor
         self.unpacker = unpacker
+        self.loans = loans
         self.pool = pool
         self.jobs = jobs
         self.clock = clock
@@ -66,8 +70,8 @@ public struct Builder: Sendable {
 
     private func worker(_ observe: @escaping @Sendable (BuildEvent) -> Void) -> StepWorker {
         StepWorker(
-            store: store, executor: executor, unpacker: unpacker, clock: clock, checkpoint: checkpoint,
-            events: EventSequence(observe))
+            store: store, executor: executor, unpacker: unpacker, loans: loans, clock: clock,
+            checkpoint: checkpoint, events: EventSequence(observe))
     }
 }
 
@@ -117,8 +121,8 @@ private struct BuildRun {
     private static func cost(_ step: Step) -> Double {
         switch step.operation {
         case .run: 10
-        case .image, .context: 1
-        case .scratch, .makeDirectory, .copy: 0.01
+        case .image, .context, .remote: 1
+        case .scratch, .makeDirectory, .copy, .merge: 0.01
         }
     }
 
@@ -156,12 +160,12 @@ private struct BuildRun {
     private mutating func probe(_ index: Int, _ group: inout TaskGroup<(Int, StepWorker.Result)>) {
         let step = graph.steps[index]
         switch step.operation {
-        case .image, .context:
+        case .image, .context, .remote:
             let (worker, sources) = (worker, sources)
             group.addTask { (index, await worker.source(step, sources)) }
         case .scratch:
             settle(index, worker.scratch())
-        case .makeDirectory, .copy, .run:
+        case .makeDirectory, .copy, .merge, .run:
             do throws(BuildError) {
                 let keyed = try worker.key(step, inputs: inputs(step), platform: graph.platform)
                 keys[index] = keyed

@@ -29,6 +29,8 @@ struct SelectedSource: Sendable {
     let entry: Entry
     /// What to call it in messages.
     let title: String
+    /// Whether an archive is unpacked, where the source has its own rule for that.
+    var unpacks: Bool?
 
     var identity: Digest { entry.identity }
 
@@ -59,6 +61,8 @@ struct CopySelection: Sendable {
             switch source {
             case .text(let name, let content):
                 sources.append(try Self.heredoc(name, content, store))
+            case .fetched(let input, let unpacks):
+                sources.append(try Self.onlyFile(of: inputs[input], unpacks: unpacks, store))
             case .path(let input, let pattern):
                 sources += try Self.select(pattern, copy, in: inputs[input], store)
             case .parents(let input, let pivot, let pattern):
@@ -76,6 +80,17 @@ struct CopySelection: Sendable {
             let node = Node(
                 attributes: Attributes(mode: 0o644), content: .file(try store.put(bytes), size: UInt64(bytes.count)))
             return SelectedSource(name: FileName(name), entry: .node(node), title: "<<\(name)")
+        } catch { throw .store(error) }
+    }
+
+    private static func onlyFile(
+        of tree: TreeRef, unpacks: Bool, _ store: any TreeStore
+    ) throws(CopyFailure) -> SelectedSource {
+        do throws(StoreError) {
+            guard let item = try store.directory(tree.object).items.first else {
+                throw .corrupt("what was fetched is not there")
+            }
+            return SelectedSource(name: item.name, entry: item.entry, title: item.name.description, unpacks: unpacks)
         } catch { throw .store(error) }
     }
 

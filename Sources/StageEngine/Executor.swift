@@ -35,14 +35,19 @@ public struct ExecRequest: Sendable {
     /// The trees that the step's filesystem went through, oldest first; the last is what the command sees.
     /// Neighbours differ little, so an executor can stack their differences. Never empty.
     public var chain: [TreeRef]
-    /// What the binds among `run.mounts` show, by the number of the mount.
+    /// What the binds among `run.mounts` show, and what its caches start from, by the number of the mount.
     public var mounted: [Int: Entry]
+    /// What its secrets and agents are looked up in.
+    public var loans: Loans
 
-    public init(key: StepKey, run: Run, chain: [TreeRef], mounted: [Int: Entry] = [:]) {
+    public init(
+        key: StepKey, run: Run, chain: [TreeRef], mounted: [Int: Entry] = [:], loans: Loans = Loans()
+    ) {
         self.key = key
         self.run = run
         self.chain = chain
         self.mounted = mounted
+        self.loans = loans
     }
 }
 

@@ -27,7 +27,7 @@ struct Graft {
         for (index, source) in selection.sources.enumerated() {
             let destination = try resolved(TreePath(copy.destination))
             let change = changes.copying(source: index, to: destination)
-            if copy.unpacksArchives, let tree = try unpacked(source) {
+            if source.unpacks ?? copy.unpacksArchives, let tree = try unpacked(source) {
                 try merge(directory: tree, at: destination, change: change.unpacking, isTop: true)
             } else {
                 try place(source, at: destination, intoDirectory: intoDirectory, change)

@@ -16,13 +16,16 @@ extension KeyEncoder {
     ) {
         self.init(format: "stagerun step 1")
         switch operation {
-        case .scratch, .image, .context:
+        case .scratch, .image, .context, .remote:
             // Sources have no key: their tree is their identity.
             field("operation", "source")
         case .makeDirectory(let make):
             field("operation", "make directory")
             field("path", make.path)
             field("owner", owner: make.owner)
+        case .merge:
+            field("operation", "merge")
+            if inputs.count == 2 { field("merged", inputs[1].identity) }
         case .copy(let copy):
             field("operation", copy.unpacksArchives ? "add" : "copy")
             field("destination", copy.destination)
@@ -31,6 +34,7 @@ extension KeyEncoder {
             for source in selection?.sources ?? [] {
                 field("source name", bytes: source.name?.bytes ?? [])
                 field("source is directory", source.isDirectory)
+                if let unpacks = source.unpacks { field("source is unpacked", unpacks) }
                 field("source content", source.identity)
             }
         case .run(let run):
@@ -40,6 +44,7 @@ extension KeyEncoder {
             field("working directory", run.workingDirectory)
             field("user", run.user)
             field("network", run.network.rawValue)
+            fields(optional: run)
             for (index, mount) in run.mounts.enumerated() { field(mount, mounted[index]) }
             if let script = run.script {
                 field("script", script.path)
@@ -50,15 +55,35 @@ extension KeyEncoder {
         if let root = inputs.first { field("input", root.identity) }
     }
 
+    /// What few commands have: a field only where it says something.
+    private mutating func fields(optional run: Run) {
+        if run.isPrivileged { field("security", "insecure") }
+        if !run.extraHosts.isEmpty { field("extra hosts", run.extraHosts.map(\.name)) }
+        if let size = run.sharedMemory { field("shared memory", "\(size)") }
+        if !run.limits.isEmpty {
+            field("limits", run.limits.map { "\($0.resource.rawValue)=\($0.soft):\($0.hard)" })
+        }
+        if let hostname = run.hostname { field("hostname", hostname) }
+    }
+
     /// What a cache holds, what it is called and who may use it at once is not what the outcome depends on.
     private mutating func field(_ mount: RunMount, _ entry: Entry?) {
         field("mount target", mount.target)
         switch mount.kind {
-        case .bind: field("mount", "bind")
+        case .bind(let bind): field("mount", bind.isWritable ? "bind writable" : "bind")
         case .tmpfs(let size): field("mount", "tmpfs \(size.map(String.init) ?? "")")
         case .cache(let cache):
             let mode = String(cache.mode, radix: 8)
             field("mount", "cache \(mode) \(cache.uid):\(cache.gid)\(cache.isReadOnly ? " read-only" : "")")
+        case .secret(let secret):
+            // Where it is and what it is called; never what it is, nor whether it is there.
+            let mode = String(secret.mode, radix: 8)
+            field("mount", "secret \(mode) \(secret.uid):\(secret.gid)\(secret.isRequired ? " required" : "")")
+            field("secret", [secret.id] + (secret.environmentName.map { [$0] } ?? []))
+        case .agent(let agent):
+            let mode = String(agent.mode, radix: 8)
+            field("mount", "agent \(mode) \(agent.uid):\(agent.gid)\(agent.isRequired ? " required" : "")")
+            field("agent", agent.id)
         }
         if let entry { field("mount content", entry.identity) }
     }

@@ -25,6 +25,7 @@ struct StepWorker: Sendable {
     let store: any Builder.Store
     let executor: any Executor
     let unpacker: (any ArchiveUnpacker)?
+    let loans: Loans
     let clock: @Sendable () -> Timestamp
     let checkpoint: @Sendable () -> Void
     let events: EventSequence
@@ -63,9 +64,9 @@ struct StepWorker: Sendable {
         var mounted: [Int: Entry] = [:]
         if case .run(let run) = step.operation {
             for (index, mount) in run.mounts.enumerated() {
-                guard case .bind(let input, let source) = mount.kind else { continue }
+                guard let bind = mount.bind else { continue }
                 do throws(CopyFailure) {
-                    mounted[index] = try CopySelection.entry(at: source, in: inputs[input], store)
+                    mounted[index] = try CopySelection.entry(at: bind.source, in: inputs[bind.input], store)
                 } catch { throw failure(step, error) }
             }
         }
@@ -144,7 +145,11 @@ struct StepWorker: Sendable {
         case .makeDirectory(let make):
             var graft = Graft(base: base, store: store, unpacker: unpacker)
             do throws(CopyFailure) { return try graft.apply(make) } catch { throw failure(step, error) }
-        case .scratch, .image, .context:
+        case .merge:
+            guard keyed.inputs.count == 2 else { return base }
+            let merge = TreeMerge(store: store)
+            do throws(StoreError) { return try merge.merged(keyed.inputs[1], over: base) } catch { throw .store(error) }
+        case .scratch, .image, .context, .remote:
             return base
         }
     }
@@ -155,7 +160,8 @@ struct StepWorker: Sendable {
         let outcome: ExecOutcome
         let store = store
         do throws(ExecutorError) {
-            let request = ExecRequest(key: keyed.key, run: run, chain: chain, mounted: keyed.mounted)
+            let request = ExecRequest(
+                key: keyed.key, run: run, chain: chain, mounted: keyed.mounted, loans: loans)
             outcome = try await executor.execute(request) { stream, bytes in
                 log.append(stream, bytes, store: store)
             }

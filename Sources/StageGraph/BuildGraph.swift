@@ -102,10 +102,14 @@ public enum Operation: Sendable, Hashable {
     case image(String)
     /// A build context by name; `""` is the main one.
     case context(String)
+    /// A file of the web, alone in a directory, or what is in a git repository.
+    case remote(RemoteSource)
     /// `WORKDIR`: makes a directory and its missing parents.
     case makeDirectory(MakeDirectory)
     /// `COPY` and `ADD` of files: a graft.
     case copy(Copy)
+    /// `COPY --link`: the second input over the first, whatever is in the first.
+    case merge
     /// `RUN`.
     case run(Run)
 }
@@ -143,6 +147,8 @@ public struct Copy: Sendable, Hashable {
         case path(input: Int, pattern: String)
         /// `--parents`: what `pattern` (`**` included) takes of the directory `pivot`, with the directories on the way.
         case parents(input: Int, pivot: String, pattern: String)
+        /// The one file of an input that was fetched; unpacked when it is an archive and `unpacks` says so.
+        case fetched(input: Int, unpacks: Bool)
         /// A heredoc's text as a file of that name, mode 0644.
         case text(name: String, content: String)
     }
@@ -170,93 +176,6 @@ public struct Copy: Sendable, Hashable {
         self.resetsOwner = resetsOwner
         self.unpacksArchives = unpacksArchives
         self.excludes = excludes
-    }
-}
-
-/// `RUN`: a command in the first input's filesystem.
-public struct Run: Sendable, Hashable {
-    public enum Network: String, Sendable, Hashable, Codable { case host, none }
-
-    public var arguments: [String]
-    /// `NAME=value`, in order.
-    public var environment: [String]
-    /// Proxy settings and the like: given to the command, never part of the key.
-    public var hiddenEnvironment: [String]
-    /// Absolute; made when missing.
-    public var workingDirectory: String
-    /// As `USER` has it: `name`, `uid`, `name:group`, `uid:gid`; empty for root.
-    public var user: String
-    public var network: Network
-    /// What is there while the command runs, and no part of what it leaves.
-    public var mounts: [RunMount]
-    /// A heredoc that names its interpreter: it lies at this path while the command runs.
-    public var script: RunScript?
-
-    public init(
-        arguments: [String], environment: [String], hiddenEnvironment: [String] = [], workingDirectory: String = "/",
-        user: String = "", network: Network = .host, mounts: [RunMount] = [], script: RunScript? = nil
-    ) {
-        self.arguments = arguments
-        self.environment = environment
-        self.hiddenEnvironment = hiddenEnvironment
-        self.workingDirectory = workingDirectory
-        self.user = user
-        self.network = network
-        self.mounts = mounts
-        self.script = script
-    }
-}
-
-/// A file that is there for one command.
-public struct RunScript: Sendable, Hashable {
-    /// Absolute, below `/dev`.
-    public var path: String
-    public var text: String
-
-    public init(path: String, text: String) {
-        self.path = path
-        self.text = text
-    }
-}
-
-/// `RUN --mount`.
-public struct RunMount: Sendable, Hashable {
-    public enum Kind: Sendable, Hashable {
-        /// `source` (absolute) of `inputs[input]` of the step, read-only.
-        case bind(input: Int, source: String)
-        /// `size` in bytes; nil for the kernel's default.
-        case tmpfs(size: UInt64?)
-        case cache(Cache)
-    }
-
-    /// A directory that outlives builds. Who asks for other attributes gets another one.
-    public struct Cache: Sendable, Hashable {
-        public enum Sharing: String, Sendable, Hashable, CaseIterable { case shared, `private`, locked }
-
-        public var id: String
-        public var sharing: Sharing
-        public var mode: UInt32
-        public var uid: UInt32
-        public var gid: UInt32
-        public var isReadOnly: Bool
-
-        public init(id: String, sharing: Sharing, mode: UInt32, uid: UInt32, gid: UInt32, isReadOnly: Bool) {
-            self.id = id
-            self.sharing = sharing
-            self.mode = mode
-            self.uid = uid
-            self.gid = gid
-            self.isReadOnly = isReadOnly
-        }
-    }
-
-    public var kind: Kind
-    /// Absolute.
-    public var target: String
-
-    public init(kind: Kind, target: String) {
-        self.kind = kind
-        self.target = target
     }
 }
 

@@ -10,7 +10,17 @@ public enum ArchiveReader {
     /// Recognised are tar archives, plain or compressed with gzip, bzip2, xz or zstd.
     /// - Throws: anything that is wrong with an archive that begins like one.
     public static func tree(of content: Digest, in store: any TreeStore) throws(ImageError) -> TreeRef? {
-        let source = try ContentReader(content, store: store)
+        try tree(of: ContentReader(content, store: store), in: store)
+    }
+
+    /// The same of a file that is not in the store: a context.
+    public static func tree(
+        of file: SpoolFile, named name: String, in store: any TreeStore
+    ) throws(ImageError) -> TreeRef? {
+        try tree(of: DescriptorSource(file.fd, offset: 0, size: file.size, name: name), in: store)
+    }
+
+    private static func tree(of source: any ByteSource, in store: any TreeStore) throws(ImageError) -> TreeRef? {
         let (plain, compression) = try decompressing(source)
         let start: [UInt8]
         do throws(ImageError) { start = try plain.peek(TarField.block) } catch {

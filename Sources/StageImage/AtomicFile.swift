@@ -97,6 +97,26 @@ public final class SpoolFile: Sendable {
 
     deinit { close(fd) }
 
+    /// What is left of `descriptor`, which stays open.
+    public convenience init(draining descriptor: CInt, name: String, in directory: String) throws(ImageError) {
+        try self.init(in: directory)
+        try DescriptorSource(descriptor, name: name).drain { piece throws(ImageError) in try append(piece) }
+    }
+
+    /// The file at `path`.
+    public convenience init(copying path: String, in directory: String) throws(ImageError) {
+        let file = SharedFile(owning: try calling { () throws(SystemError) in try OwnedFD.open(path, O_RDONLY).take() })
+        try self.init(draining: file.fd, name: path, in: directory)
+    }
+
+    /// All of it, in memory.
+    public func bytes(limit: Int) throws(ImageError) -> [UInt8] {
+        guard size <= UInt64(limit) else { throw .tooLarge(limit: UInt64(limit)) }
+        var bytes: [UInt8] = []
+        try source().drain { piece throws(ImageError) in bytes.append(contentsOf: piece) }
+        return bytes
+    }
+
     public func append(_ bytes: UnsafeRawBufferPointer) throws(ImageError) {
         try calling { () throws(SystemError) in try writeAll(fd, bytes, "a temporary file") }
         count.add(UInt64(bytes.count), ordering: .releasing)

@@ -42,6 +42,32 @@ public struct ImageReader {
         return try load(fd, info, owner: file, name: path)
     }
 
+    /// The image of a layout directory that a tag or a digest names; without either, the one tagged `latest`, or the only
+    /// one.
+    public func load(layout path: String, tag: String?, digest: Digest?) throws(ImageError) -> StoredImage {
+        let files = try DirectoryFiles(path)
+        guard let json = try files.documentIfPresent("index.json") else {
+            throw .unknownArchive(name: path, found: "a directory without index.json")
+        }
+        let index = try JSONDocument.decode(ImageIndex.self, json, name: "index.json")
+        let wanted = tag ?? "latest"
+        var entries = index.manifests.filter { entry in
+            if let digest { return entry.digest == digest }
+            let name = entry.annotations?[Annotation.referenceName] ?? ""
+            return name == wanted || name.hasSuffix(":" + wanted)
+        }
+        if entries.isEmpty, digest == nil, tag == nil, index.manifests.count == 1 { entries = index.manifests }
+        guard let entry = try entries.isEmpty ? nil : chosen(entries).first else {
+            throw .unknownArchive(
+                name: path, found: "a layout without \(digest.map(\.description) ?? "an image tagged \(wanted)")")
+        }
+        let (manifest, _) = try self.manifest(entry, files, depth: 0)
+        let config = try blob(manifest.config, files)
+        let layers = manifest.layers.map { LoadSession.Layer(path: Self.path($0.digest), blob: $0) }
+        var session = LoadSession(store: store, limit: limit)
+        return try session.image(config, digest: manifest.config.digest, layers, files)
+    }
+
     /// Loads all images of the archive on `descriptor`, which stays open: standard input, for instance.
     public func load(descriptor: CInt, name: String) throws(ImageError) -> [Loaded] {
         let info = try calling { () throws(SystemError) in try statDescriptor(descriptor, name) }

@@ -44,12 +44,14 @@ struct BuildFlow: Sendable {
     var elapsed: Double { (ContinuousClock.now - begin) / .seconds(1) }
 
     func run() async throws(StageRunError) -> BuildReport {
-        let source = try readDockerfile()
-        let dockerfile = try parse(source)
         try checkContext()
+        let inputs = try await inputs()
+        let source = inputs.dockerfile
+        let dockerfile = try parse(source)
+        try checkLoans()
         let (graph, bases) = try await lower(dockerfile, source)
         announce(graph)
-        let outcomes = try await build(graph, bases, source)
+        let outcomes = try await build(graph, bases, inputs)
         let image = try await assemble(graph, bases, outcomes)
         try root.keep(image, names: request.names)
         try await root.commit()
@@ -81,7 +83,10 @@ struct BuildFlow: Sendable {
     func lower(
         _ dockerfile: Dockerfile, _ source: DockerfileSource
     ) async throws(StageRunError) -> (BuildGraph, [String: StoredImage]) {
-        let options = request.loweringOptions(dockerfile: source.path)
+        var options = request.loweringOptions(dockerfile: source.path)
+        options.contexts = namedContexts
+        options.entitlements = request.entitlements
+        options.run = request.run
         let lowering = Lowering(dockerfile, options: options)
         var images: [String: StoredImage] = [:]
         var bases: [String: BaseImage] = [:]
@@ -140,6 +145,9 @@ struct BuildFlow: Sendable {
     }
 
     private func resolve(_ request: ImageRequest) async throws(StageRunError) -> StoredImage {
+        if let layout = request.name.layoutSpecification {
+            return try await load(layout: layout, platform: request.platform)
+        }
         if let image = try root.find(request.name), image.platform.matches(request.platform) { return image }
         return try await root.fetch(request.name, platform: request.platform, observe: observe)
     }
@@ -157,15 +165,16 @@ struct BuildFlow: Sendable {
     // MARK: The steps
 
     private func build(
-        _ graph: BuildGraph, _ bases: [String: StoredImage], _ source: DockerfileSource
+        _ graph: BuildGraph, _ bases: [String: StoredImage], _ inputs: BuildInputs
     ) async throws(StageRunError) -> [StepOutcome] {
         let root = root
         let builder = Builder(
             store: root.store, executor: DeferredExecutor(root: root),
-            unpacker: LayerArchives(store: root.store), pool: root.pool, jobs: root.jobs, clock: now,
+            unpacker: LayerArchives(store: root.store), loans: request.loans, pool: root.pool, jobs: root.jobs,
+            clock: now,
             checkpoint: { root.checkpoint() })
         let patterns = graph.contextPatterns
-        let dockerfile = source.path
+        let remotes = root.remotes(request)
         do throws(BuildError) {
             return try await builder.build(
                 graph, useCache: request.useCache,
@@ -175,25 +184,18 @@ struct BuildFlow: Sendable {
                         guard let image = bases[key] else { throw SourceError("the image \(key) was not resolved") }
                         return image.tree
                     case .context(let name):
-                        return try await self.scan(patterns[name] ?? [], dockerfile: dockerfile)
-                    case .scratch, .makeDirectory, .copy, .run:
+                        return try await self.context(name, patterns[name] ?? [], inputs)
+                    case .remote(let source): return try await remotes.tree(of: source)
+                    case .scratch, .makeDirectory, .copy, .merge, .run:
                         throw SourceError("not a source")
                     }
                 }, observe: observe)
         } catch {
             if case .cancelled = error { throw .cancelled }
-            throw .build(explained(error, dockerfile: dockerfile), source: source.bytes)
+            let path = inputs.dockerfile.path
+            throw .build(
+                request.isDirectory ? explained(error, dockerfile: path) : error, source: inputs.dockerfile.bytes)
         }
-    }
-
-    private func scan(_ patterns: [String], dockerfile: String) async throws(SourceError) -> TreeRef {
-        do {
-            let scan = try await ContextScanner(store: root.store, pool: root.pool).scan(
-                contextRequest(patterns, dockerfile: dockerfile))
-            remember(scan.tree)
-            for event in scan.events { observe(.warning(message: event.description, source: nil)) }
-            return scan.tree
-        } catch { throw SourceError("\(error)") }
     }
 }
 

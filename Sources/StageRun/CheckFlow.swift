@@ -78,7 +78,7 @@ extension BuildRequest {
         var options = LoweringOptions(
             target: target, buildArguments: buildArguments, labels: labels, platform: platform)
         // A mistake in the ignore file is told by the scan, when anything of the context is needed.
-        if let file = try? IgnoreRules.ignoreFile(context: contextPath, dockerfile: dockerfile),
+        if isDirectory, let file = try? IgnoreRules.ignoreFile(context: contextPath, dockerfile: dockerfile),
             let rules = try? IgnoreRules(text: file.text, file: file.path), !rules.isEmpty, !rules.hasExceptions
         {
             options.isIgnored = { rules.leavesOut($0) }

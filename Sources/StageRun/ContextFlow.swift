@@ -5,6 +5,8 @@ import StageContext
 import StageEngine
 import StageGraph
 import StageHash
+import StageImage
+import StageRunner
 import StageStore
 import StageSystem
 
@@ -38,18 +40,18 @@ extension StageRoot {
 
 extension BuildFlow {
     func contextReport() async throws(StageRunError) -> BuildContextReport {
-        let source = try readDockerfile()
-        let dockerfile = try parse(source)
         try checkContext()
-        let (graph, _) = try await lower(dockerfile, source)
+        let inputs = try await inputs()
+        let source = inputs.dockerfile
+        let (graph, _) = try await lower(try parse(source), source)
+        if let tree = inputs.tree { return try await report(of: tree, graph) }
         let scan: ContextRequest
         do throws(IgnoreError) {
-            // A Dockerfile names one local context; without a COPY or ADD of it nothing enters.
-            scan = try contextRequest(graph.contextPatterns.values.flatMap { $0 }, dockerfile: source.path)
+            // Without a COPY or ADD of it nothing enters.
+            scan = try contextRequest(
+                graph.contextPatterns[""] ?? [], path: request.contextPath, dockerfile: source.path)
         } catch { throw .failed(error.description) }
-        let report = try await root.blocking { () throws(StageRunError) in
-            do throws(ContextError) { return try ContextReport.make(scan) } catch { throw .failed(error.description) }
-        }
+        let report = try await report(scan)
         guard let last = lastTree else { return BuildContextReport(context: report, changes: nil) }
         let tree: TreeRef
         do throws(ContextError) {
@@ -60,20 +62,47 @@ extension BuildFlow {
         return BuildContextReport(context: report, changes: changes)
     }
 
+    private func report(_ scan: ContextRequest) async throws(StageRunError) -> ContextReport {
+        try await root.blocking { () throws(StageRunError) in
+            do throws(ContextError) { return try ContextReport.make(scan) } catch { throw .failed(error.description) }
+        }
+    }
+
+    /// A context that came as an archive or over the network is laid out for the report. No ignore file applies to it.
+    private func report(of tree: TreeRef, _ graph: BuildGraph) async throws(StageRunError) -> BuildContextReport {
+        let scratch: RunDirectory
+        do throws(SystemError) { scratch = try RunDirectory(root: root.path) } catch {
+            throw .failed("no place for the context: \(error)")
+        }
+        let (store, place) = (root.store, scratch.path + "/upper/context")
+        try await root.blocking { () throws(StageRunError) in
+            try imaging { () throws(ImageError) in
+                _ = try Checkout(store: store, setsOwners: false).write(tree, to: place)
+            }
+        }
+        let scan = ContextRequest(
+            path: place, rules: .none, patterns: graph.contextPatterns[""] ?? [], indexPath: nil, leftOut: nil)
+        return BuildContextReport(context: try await report(scan), changes: nil)
+    }
+
     /// How this context is to be scanned.
-    func contextRequest(_ patterns: [String], dockerfile: String) throws(IgnoreError) -> ContextRequest {
+    ///
+    /// - Parameter dockerfile: nil for a context with a name, which has an ignore file of its own alone.
+    func contextRequest(
+        _ patterns: [String], path: String, dockerfile: String?
+    ) throws(IgnoreError) -> ContextRequest {
         var rules = IgnoreRules.none
-        if let file = try IgnoreRules.ignoreFile(context: request.contextPath, dockerfile: dockerfile) {
+        if let file = try IgnoreRules.ignoreFile(context: path, dockerfile: dockerfile) {
             rules = try IgnoreRules(text: file.text, file: file.path)
         }
         return ContextRequest(
-            path: request.contextPath, rules: rules, patterns: patterns, indexPath: contextState + ".index",
+            path: path, rules: rules, patterns: patterns, indexPath: contextState(path) + ".index",
             leftOut: root.path)
     }
 
     /// Where what is known of this context lies, without its suffix.
-    private var contextState: String {
-        "\(root.path)/contexts/\(Digest.of(canonicalPath(request.contextPath)).hex)"
+    private func contextState(_ path: String) -> String {
+        "\(root.path)/contexts/\(Digest.of(canonicalPath(path)).hex)"
     }
 
     /// Nil when what remains of the last build's tree does not tell.
@@ -99,7 +128,7 @@ extension BuildFlow {
     /// so a failure is none of the build's.
     func remember(_ tree: TreeRef) {
         if lastTree == tree { return }
-        let path = contextState + ".tree"
+        let path = contextState(request.contextPath) + ".tree"
         let partial = "\(path).\(getpid())"
         let text = Array("\(tree.identity.hex) \(tree.object.hex)\n".utf8)
         do {
@@ -110,7 +139,7 @@ extension BuildFlow {
     }
 
     private var lastTree: TreeRef? {
-        guard let bytes = try? readFile(contextState + ".tree", limit: 4096) else { return nil }
+        guard let bytes = try? readFile(contextState(request.contextPath) + ".tree", limit: 4096) else { return nil }
         let words = String(decoding: bytes, as: UTF8.self).split(whereSeparator: \.isWhitespace)
         guard words.count == 2, let identity = Digest(String(words[0])), let object = Digest(String(words[1]))
         else { return nil }

@@ -20,6 +20,10 @@ struct DockerfileSource: Sendable {
             }
             return
         }
+        guard request.isDirectory else {
+            throw .failed(
+                "\(request.contextPath) is no directory to find a Dockerfile in", advice: "name one with -f FILE")
+        }
         for name in ["Dockerfile", "dockerfile"] {
             let path = request.contextPath + "/" + name
             do throws(SystemError) {
@@ -36,6 +40,13 @@ struct DockerfileSource: Sendable {
             advice: "name it with -f FILE, or give the directory that holds it")
     }
 
+    /// One that is no file of this machine.
+    init(named name: String, _ bytes: [UInt8]) {
+        path = name
+        self.name = name
+        self.bytes = bytes
+    }
+
     private init(_ path: String, _ bytes: [UInt8], _ request: BuildRequest) {
         self.path = path
         self.bytes = bytes
@@ -45,7 +56,16 @@ struct DockerfileSource: Sendable {
 }
 
 extension BuildRequest {
+    /// Whether the main context is a directory of this machine.
+    var isDirectory: Bool {
+        switch context {
+        case nil, .directory: true
+        case .archive, .descriptor, .remote, .layout, .image: false
+        }
+    }
+
     func checkContext() throws(StageRunError) {
+        guard isDirectory else { return }
         var info = stat()
         guard stat(contextPath, &info) == 0 else {
             throw .failed("the build context \(contextPath): \(SystemError.last("stat").reason)")

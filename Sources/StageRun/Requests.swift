@@ -1,5 +1,6 @@
 // What can be asked of a store directory, and what comes back.
 
+import StageDockerfile
 import StageEngine
 import StageGraph
 import StageHash
@@ -27,8 +28,15 @@ public enum ImageOutput: Sendable, Hashable {
 
 /// A build.
 public struct BuildRequest: Sendable {
+    /// The directory, or what the context is called where it is none.
     public var contextPath: String
-    /// The Dockerfile's path; nil is `Dockerfile` (or `dockerfile`) in the context.
+    /// Where the context comes from; nil is the directory `contextPath`.
+    public var context: ContextSource?
+    /// `--build-context`, by `NamedContext.name(of:)`.
+    public var contexts: [String: ContextSource] = [:]
+    public var tools = FetchTools()
+    /// The Dockerfile's path, within the context where that is no directory of this machine and the path is not absolute;
+    /// nil is `Dockerfile` (or `dockerfile`) in the context.
     public var dockerfile: String?
     public var target: String?
     public var buildArguments: [String: String] = [:]
@@ -37,6 +45,12 @@ public struct BuildRequest: Sendable {
     public var useCache = true
     public var outputs: [ImageOutput] = []
     public var platform: Platform = .host
+    /// Secrets and agents for `RUN --mount`.
+    public var loans = Loans()
+    /// What `RUN` may do beyond a sandbox.
+    public var entitlements: Set<Entitlement> = []
+    /// How every `RUN` runs that does not say it itself.
+    public var run = RunDefaults()
 
     public init(contextPath: String) { self.contextPath = contextPath }
 }

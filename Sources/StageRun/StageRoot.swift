@@ -22,6 +22,7 @@ public final class StageRoot: Sendable {
     let jobs: Int
     private let executorSlot = Mutex<NamespaceExecutor?>(nil)
     private let registrySlot = Mutex<RegistryClient?>(nil)
+    private let webSlot = Mutex<WebClient?>(nil)
     private let committer: Committer
     /// Held from a change of names on until it is committed.
     private let changing = Mutex<Lease?>(nil)
@@ -50,6 +51,7 @@ public final class StageRoot: Sendable {
     /// Makes everything durable and closes connections. The object must not be used afterwards.
     public func close() async throws(StageRunError) {
         if let registry = registrySlot.withLock({ $0.take() }) { await registry.shutdown() }
+        if let web = webSlot.withLock({ $0.take() }) { await web.shutdown() }
         try await commit()
     }
 
@@ -65,6 +67,16 @@ public final class StageRoot: Sendable {
         }
         do throws(ExecutorError) { return try result.get() } catch {
             throw .failed(error.message, advice: error.advice)
+        }
+    }
+
+    /// One client a root: the configuration of the first build that fetches something counts.
+    func web(_ configuration: WebConfiguration) -> WebClient {
+        webSlot.withLock { slot in
+            if let client = slot { return client }
+            let client = WebClient(configuration)
+            slot = client
+            return client
         }
     }
 

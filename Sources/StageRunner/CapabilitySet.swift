@@ -11,6 +11,9 @@ public struct CapabilitySet: OptionSet, Sendable, Hashable {
         "NET_RAW", "SYS_CHROOT", "MKNOD", "AUDIT_WRITE", "SETFCAP",
     ])
 
+    /// Everything that the caller itself may.
+    public static let all = CapabilitySet(rawValue: .max)
+
     /// Names without `CAP_`, as `<linux/capability.h>` spells them; unknown names add nothing.
     public init(_ names: [String]) {
         var bits: UInt64 = 0

@@ -24,6 +24,10 @@ struct ImageSandbox: Sendable {
         var binds: [SandboxLayout.Bind] = []
         var terminal: (rows: UInt16, columns: UInt16)?
         var mounts = PreparedMounts()
+        var isPrivileged = false
+        var extraHosts: [ExtraHost] = []
+        var sharedMemory: UInt64?
+        var limits: [ResourceLimit] = []
     }
 
     init(
@@ -44,7 +48,7 @@ struct ImageSandbox: Sendable {
             let root = try store.directory(tree.object).attributes
             run = try system { () throws(SystemError) in
                 let run = try RunDirectory(root: workspaces.root)
-                try Self.prepare(run, root: root, hostname: request.hostname, privileges)
+                try Self.prepare(run, root: root, request, privileges)
                 return run
             }
             var layout = SandboxLayout(
@@ -54,6 +58,9 @@ struct ImageSandbox: Sendable {
             layout.userNamespace = !privileges.isRoot
             layout.isolatesNetwork = request.network == .none
             layout.terminal = request.terminal
+            layout.isPrivileged = request.isPrivileged
+            layout.limits = request.limits
+            if let size = request.sharedMemory { layout.sharedMemory = size }
             let path = run.path
             layout.binds = Self.nameFiles.map {
                 SandboxLayout.Bind(source: path + "/" + Self.lastName($0), target: $0, isOptional: true)
@@ -80,14 +87,17 @@ struct ImageSandbox: Sendable {
 
     /// The upper's own attributes are those that `/` shows.
     private static func prepare(
-        _ run: RunDirectory, root: Attributes, hostname: String, _ privileges: Privileges
+        _ run: RunDirectory, root: Attributes, _ request: Request, _ privileges: Privileges
     ) throws(SystemError) {
         let upper = run.path + "/upper"
         if privileges.isRoot { try retrying("chown", upper) { chown(upper, root.uid, root.gid) } }
         try retrying("chmod", upper) { chmod(upper, mode_t(root.mode)) }
         for file in nameFiles {
             var bytes = (try? readFile(file, limit: 1 << 20)) ?? []
-            if file == "/etc/hosts" { bytes += Array("\n127.0.0.1\t\(hostname)\n".utf8) }
+            if file == "/etc/hosts" {
+                let extra = request.extraHosts.map { "\($0.address)\t\($0.name)\n" }.joined()
+                bytes += Array("\n127.0.0.1\t\(request.hostname)\n\(extra)".utf8)
+            }
             let path = run.path + "/" + lastName(file)
             let fd = try OwnedFD.open(path, O_WRONLY | O_CREAT | O_EXCL, mode: 0o644)
             try retrying("chmod", path) { fchmod(fd.raw, 0o644) }

@@ -63,8 +63,8 @@ private final class Storage {
         var c = csandbox_action()
         switch action {
         case .detachPropagation: c.op = CSANDBOX_PROPAGATION.rawValue
-        case .overlay, .directoryRoot, .mount, .bind, .mask, .makeReadOnly: try lowerMount(action, &c)
-        case .makeDirectory, .symlink, .device, .write: try lowerNode(action, &c)
+        case .overlay, .stack, .directoryRoot, .mount, .bind, .mask, .makeReadOnly: try lowerMount(action, &c)
+        case .makeDirectory, .symlink, .device, .write, .secret: try lowerNode(action, &c)
         case .hostname(let name):
             c.op = CSANDBOX_HOSTNAME.rawValue
             c.source = try string(name)
@@ -75,7 +75,7 @@ private final class Storage {
             c.b = UInt64(columns)
         case .pivot: c.op = CSANDBOX_PIVOT.rawValue
         case .becomeInit: c.op = CSANDBOX_INIT.rawValue
-        case .ids, .capabilities, .umask, .changeDirectory, .execute: try lowerProcess(action, &c)
+        case .ids, .capabilities, .limit, .umask, .changeDirectory, .execute: try lowerProcess(action, &c)
         }
         return c
     }
@@ -89,6 +89,14 @@ private final class Storage {
             c.target = try string(root.staging)
             c.base = try string(root.base)
             c.list = try list(root.options.flatMap { [$0.key, $0.value] })
+        case .stack(let stack, let target):
+            c.op = CSANDBOX_MOUNT.rawValue
+            c.flags = CSANDBOX_CREATE.rawValue
+            c.source = try string("overlay")
+            c.target = try string(target)
+            c.base = try string(stack.base)
+            c.list = try list(stack.options.flatMap { [$0.key, $0.value] })
+            c.a = MountAttributes.noDevices.rawValue
         case .directoryRoot(let source, let staging):
             c.op = CSANDBOX_BIND.rawValue
             c.flags = CSANDBOX_ROOT.rawValue | CSANDBOX_RECURSIVE.rawValue
@@ -129,11 +137,18 @@ private final class Storage {
             c.op = CSANDBOX_SYMLINK.rawValue
             c.source = try string(destination)
             c.target = try string(target)
-        case .device(let target, let major, let minor):
+        case .device(let target, let major, let minor, let isBlock):
             c.op = CSANDBOX_DEVICE.rawValue
             c.source = try string(target)
             c.target = c.source
-            (c.a, c.b) = (UInt64(major), UInt64(minor))
+            (c.a, c.b, c.c) = (UInt64(major), UInt64(minor), isBlock ? 1 : 0)
+        case .secret(let target, let value, let mode, let uid, let gid):
+            c.op = CSANDBOX_SECRET.rawValue
+            c.flags = CSANDBOX_CREATE.rawValue
+            c.target = try string(target)
+            c.data = data(value.bytes)
+            c.size = UInt64(value.bytes.count)
+            (c.a, c.b, c.c) = (UInt64(mode), UInt64(uid), UInt64(gid))
         case .write(let target, let bytes, let mode):
             c.op = CSANDBOX_WRITE.rawValue
             c.target = try string(target)
@@ -158,6 +173,9 @@ private final class Storage {
         case .capabilities(let set):
             c.op = CSANDBOX_CAPABILITIES.rawValue
             c.a = set.rawValue
+        case .limit(let limit):
+            c.op = CSANDBOX_LIMIT.rawValue
+            (c.a, c.b, c.c) = (UInt64(limit.resource.number), limit.soft, limit.hard)
         case .umask(let mask):
             c.op = CSANDBOX_UMASK.rawValue
             c.a = UInt64(mask)

@@ -66,23 +66,19 @@ public final class NamespaceExecutor: Executor {
     private func run(
         _ request: ExecRequest, _ output: @escaping @Sendable (LogStream, [UInt8]) -> Void
     ) async throws(ExecutorError) -> ExecOutcome {
-        let run = request.run
         // The locks of caches that one command at a time may use are held as long as this lives.
         let mounts: PreparedMounts
-        do throws(StoreError) {
-            mounts = try await PreparedMounts(request, workspaces: workspaces, store: store, privileges: privileges)
-        } catch { throw ExecutorError(error.description) }
+        mounts = try await PreparedMounts(
+            request, workspaces: workspaces, store: store, privileges: privileges, workers: workers)
         defer { withExtendedLifetime(mounts) {} }
         let sandbox = try await ImageSandbox(
-            ImageSandbox.Request(
-                chain: request.chain, arguments: run.arguments, environment: run.environment + run.hiddenEnvironment,
-                workingDirectory: run.workingDirectory, user: run.user, network: run.network, hostname: "stagerun",
-                mounts: mounts),
-            workspaces: workspaces, store: store, privileges: privileges)
+            Self.sandbox(request, mounts), workspaces: workspaces, store: store, privileges: privileges)
         if Task.isCancelled { throw ExecutorError("cancelled") }
         let status: ExitStatus
         do throws(SandboxError) {
-            status = try await execute(sandbox.plan, output)
+            let mask = SecretMask(mounts.secrets, output)
+            status = try await execute(sandbox.plan) { mask.pass($0, $1) }
+            mask.finish()
         } catch { throw ExecutorError(sandboxError: error) }
         guard status.isSuccess, let input = request.chain.last else { return ExecOutcome(exit: status, tree: nil) }
         if Task.isCancelled { throw ExecutorError("cancelled") }
@@ -92,6 +88,27 @@ public final class NamespaceExecutor: Executor {
             if tree.identity != input.identity { workspaces.adopt(sandbox.run.upper, from: input, to: tree) }
             return ExecOutcome(exit: status, tree: tree)
         } catch { throw ExecutorError(error.description) }
+    }
+
+    private static func sandbox(_ request: ExecRequest, _ mounts: PreparedMounts) -> ImageSandbox.Request {
+        let run = request.run
+        var environment = run.environment + run.hiddenEnvironment
+        for variable in mounts.environment {
+            let name = variable.utf8.prefix { $0 != UInt8(ascii: "=") }
+            environment.removeAll {
+                $0.utf8.starts(with: name) && $0.utf8.dropFirst(name.count).first == UInt8(ascii: "=")
+            }
+            environment.append(variable)
+        }
+        var sandbox = ImageSandbox.Request(
+            chain: request.chain, arguments: run.arguments, environment: environment,
+            workingDirectory: run.workingDirectory, user: run.user, network: run.network,
+            hostname: run.hostname ?? "stagerun", mounts: mounts)
+        sandbox.isPrivileged = run.isPrivileged
+        sandbox.extraHosts = run.extraHosts
+        sandbox.sharedMemory = run.sharedMemory
+        sandbox.limits = run.limits
+        return sandbox
     }
 
     private func execute(

@@ -7,18 +7,19 @@ import StageSystem
 /// ROOT/runs/<id>, with ROOT/runs/<id>.lock beside it, flock'ed by its owner.
 ///
 /// Left behind by a killed process, it is known by its free lock, and removed when the next one starts.
-final class RunDirectory: Sendable {
+public final class RunDirectory: Sendable {
     /// Relative to the root: `runs/<id>`.
     let name: String
     private let root: String
     private let lock: OwnedFD
 
-    var path: String { root + "/" + name }
+    /// Absolute, when the root is.
+    public var path: String { root + "/" + name }
     var upper: String { name + "/upper" }
     var work: String { name + "/work" }
 
     /// Makes one with empty `upper`, `work` and `root` directories.
-    init(root: String) throws(SystemError) {
+    public init(root: String) throws(SystemError) {
         self.root = root
         let reserved = try Self.reserve(root)
         name = reserved.name

@@ -67,7 +67,10 @@ extension SandboxError.Failure {
         case .overlay: overlayAdvice
         case .mount(let type, _, _, _, _) where errno == EPERM && (type == "proc" || type == "sysfs"):
             "the surrounding container hides parts of /\(type == "proc" ? "proc" : "sys"): start it with --privileged"
-        case .mount, .bind: targetAdvice
+        case .mount, .stack, .bind: targetAdvice
+        case .secret where errno == EINVAL && userNamespace:
+            "only root exists in a sandbox that was started without privileges: leave out uid and gid"
+        case .limit where errno == EPERM: "a limit above this machine's own needs root"
         case .ids where errno == EINVAL && userNamespace:
             "only root exists in a sandbox that was started without privileges: run as root to use other users"
         case .changeDirectory where errno == ENOTDIR: "the working directory is a file in this image"

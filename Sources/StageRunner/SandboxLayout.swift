@@ -1,5 +1,7 @@
 // The mounts, devices and rights of a container, as docker lays them out, turned into a plan.
 
+import StageGraph
+
 /// What a command's surroundings look like, apart from the files of its image.
 public struct SandboxLayout: Sendable, Hashable {
     /// A host directory or file that shows in the sandbox.
@@ -39,7 +41,12 @@ public struct SandboxLayout: Sendable, Hashable {
         set { terminalSize = newValue.map { [$0.rows, $0.columns] } }
     }
     private var terminalSize: [UInt16]?
-    public var capabilities = CapabilitySet.standard
+    /// Every capability and device, nothing masked or read-only.
+    public var isPrivileged = false
+    /// The size of `/dev/shm` in bytes.
+    public var sharedMemory: UInt64 = 64 << 20
+    public var limits: [ResourceLimit] = []
+    public var capabilities: CapabilitySet { isPrivileged ? .all : .standard }
 
     public init(root: OverlayRoot, hostname: String) {
         self.root = root
@@ -80,12 +87,15 @@ public struct SandboxLayout: Sendable, Hashable {
             return .bind(source: bind.source, target: bind.target, bind.isReadOnly ? .readOnly : [], rules)
         }
         actions += extras
-        actions += protections
+        if !isPrivileged { actions += protections }
         if command.workingDirectory != "/" { actions.append(.makeDirectory(target: command.workingDirectory)) }
         if isolatesNetwork { actions.append(.loopbackUp) }
         actions += [.hostname(hostname), .pivot]
         if let terminal { actions.append(.terminal(rows: terminal.rows, columns: terminal.columns)) }
-        actions += [.becomeInit, .umask(0o022), .capabilities(capabilities)]
+        actions += [.becomeInit, .umask(0o022)]
+        // A limit is raised with rights that the command may not have.
+        actions += limits.map { .limit($0) }
+        actions.append(.capabilities(capabilities))
         // Capabilities first: the bounding set shrinks while there is the right to, and changing the user from root
         // to another drops what is left, as the kernel does it for every program.
         actions.append(.ids(uid: command.uid, gid: command.gid, groups: userNamespace ? nil : command.groups))
@@ -99,10 +109,11 @@ public struct SandboxLayout: Sendable, Hashable {
         let inert: MountAttributes = [.noSetuid, .noDevices, .noExecute]
         let proc = SandboxAction.mount(type: "proc", target: "/proc", inert, .noSymlinks)
         // The owner of the network namespace alone may mount a sysfs of it: without one of our own, bind the host's.
+        let rules = isPrivileged ? inert : inert.union(.readOnly)
         let sys: SandboxAction =
             userNamespace && !isolatesNetwork
-            ? .bind(source: "/sys", target: "/sys", inert.union(.readOnly), [.recursive, .noSymlinks])
-            : .mount(type: "sysfs", target: "/sys", inert.union(.readOnly), .noSymlinks)
+            ? .bind(source: "/sys", target: "/sys", rules, [.recursive, .noSymlinks])
+            : .mount(type: "sysfs", target: "/sys", rules, .noSymlinks)
         return [proc, sys]
     }
 
@@ -122,14 +133,28 @@ public struct SandboxLayout: Sendable, Hashable {
             .mount(type: "tmpfs", target: "/dev", options: ["mode=755", "size=65536k"], .noSetuid, .noSymlinks)
         ]
         actions += nodes.map { .device(target: $0.0, major: $0.1, minor: $0.2) }
+        if isPrivileged && !userNamespace { actions += privilegedDevices }
         actions += links.map { .symlink(target: $0.0, destination: $0.1) }
         actions += ["/dev/pts", "/dev/shm", "/dev/mqueue"].map { .makeDirectory(target: $0) }
         actions.append(
             .mount(type: "devpts", target: "/dev/pts", options: ptyOptions, [.noSetuid, .noExecute], .noSymlinks))
         actions.append(
-            .mount(type: "tmpfs", target: "/dev/shm", options: ["mode=1777", "size=65536k"], inert, .noSymlinks))
+            .mount(
+                type: "tmpfs", target: "/dev/shm", options: ["mode=1777", "size=\(sharedMemory >> 10)k"], inert,
+                .noSymlinks))
         actions.append(.mount(type: "mqueue", target: "/dev/mqueue", inert, .noSymlinks))
         return actions
+    }
+
+    /// What BuildKit gives to an insecure command: kernel log, FUSE, KVM, tunnels, loop devices.
+    private var privilegedDevices: [SandboxAction] {
+        let nodes: [(String, UInt32, UInt32)] = [
+            ("/dev/kmsg", 1, 11), ("/dev/cuse", 10, 203), ("/dev/fuse", 10, 229), ("/dev/kvm", 10, 232),
+            ("/dev/net/tun", 10, 200), ("/dev/loop-control", 10, 237),
+        ]
+        return [.makeDirectory(target: "/dev/net")]
+            + nodes.map { .device(target: $0.0, major: $0.1, minor: $0.2) }
+            + (0..<8).map { .device(target: "/dev/loop\($0)", major: 7, minor: $0, isBlock: true) }
     }
 
     /// What docker hides or makes read-only, so that root in the sandbox does not reach the host through it.

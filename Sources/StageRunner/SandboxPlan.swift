@@ -1,5 +1,8 @@
 // What a sandbox is, as data: a list of actions that the interpreter in CSandbox carries out in order.
 
+import StageEngine
+import StageGraph
+
 /// Everything that happens between the start of a sandbox and the command's first instruction.
 ///
 /// A plan touches nothing by itself and needs no privileges: its `text` is what golden tests compare.
@@ -118,6 +121,8 @@ public enum SandboxAction: Sendable, Hashable {
     case detachPropagation
     /// The new root.
     case overlay(OverlayRoot)
+    /// Directories stacked by overlayfs at `target`; `staging` says nothing here.
+    case stack(OverlayRoot, target: String)
     /// The new root: a plain host directory.
     case directoryRoot(source: String, staging: String)
     /// A filesystem of a type, with `key=value` or bare options.
@@ -130,9 +135,11 @@ public enum SandboxAction: Sendable, Hashable {
     /// With missing parents.
     case makeDirectory(target: String, mode: UInt32 = 0o755, uid: UInt32 = 0, gid: UInt32 = 0)
     case symlink(target: String, destination: String)
-    /// A character device, by mknod, or bound from the host's `target` where mknod is refused.
-    case device(target: String, major: UInt32, minor: UInt32)
+    /// A device, by mknod, or bound from the host's `target` where mknod is refused.
+    case device(target: String, major: UInt32, minor: UInt32, isBlock: Bool = false)
     case write(target: String, bytes: [UInt8], mode: UInt32 = 0o644)
+    /// A read-only file in memory that is never swapped; its bytes show in no text.
+    case secret(target: String, SecretValue, mode: UInt32, uid: UInt32, gid: UInt32)
     case hostname(String)
     case loopbackUp
     /// A pty of the sandbox's own devpts becomes stdin, stdout and stderr.
@@ -143,6 +150,7 @@ public enum SandboxAction: Sendable, Hashable {
     /// `groups` nil leaves the supplementary groups alone.
     case ids(uid: UInt32, gid: UInt32, groups: [UInt32]?)
     case capabilities(CapabilitySet)
+    case limit(ResourceLimit)
     case umask(UInt32)
     case changeDirectory(String)
     case execute(arguments: [String], environment: [String])
@@ -163,6 +171,13 @@ extension SandboxAction {
                 .joined(separator: " ")
         case .bind(_, _, let attributes, let rules):
             return ([title] + attributes.words + rules.words).joined(separator: " ")
+        case .stack(let root, _):
+            let lines = root.options.map { "\n  " + ($0.value.isEmpty ? $0.key : "\($0.key)=\(quoted($0.value))") }
+            return "\(title) from \(quoted(root.base))" + lines.joined()
+        case .secret(_, _, let mode, let uid, let gid):
+            return "\(title) \(octal(mode)) \(uid):\(gid)"
+        case .limit(let limit):
+            return "\(title) to \(limit.soft):\(limit.hard)"
         case .makeDirectory(_, let mode, let uid, let gid):
             return "\(title) \(octal(mode)) \(uid):\(gid)"
         case .write(_, let bytes, let mode):
@@ -187,6 +202,7 @@ extension SandboxAction {
         switch self {
         case .detachPropagation: "detach mount propagation"
         case .overlay: "mount overlay at /"
+        case .stack(_, let target): "mount overlay at \(quoted(target))"
         case .directoryRoot(let source, let staging): "bind \(quoted(source)) at / staged on \(quoted(staging))"
         case .mount(let type, let target, _, _, _): "mount \(type) at \(quoted(target))"
         case .bind(let source, let target, _, _): "bind \(quoted(source)) at \(quoted(target))"
@@ -194,7 +210,10 @@ extension SandboxAction {
         case .makeReadOnly(let target): "make \(quoted(target)) read-only"
         case .makeDirectory(let target, _, _, _): "make directory \(quoted(target))"
         case .symlink(let target, let destination): "link \(quoted(target)) to \(quoted(destination))"
-        case .device(let target, let major, let minor): "make device \(quoted(target)) \(major):\(minor)"
+        case .device(let target, let major, let minor, let isBlock):
+            "make \(isBlock ? "block " : "")device \(quoted(target)) \(major):\(minor)"
+        case .secret(let target, _, _, _, _): "lay a secret at \(quoted(target))"
+        case .limit(let limit): "limit \(limit.resource.rawValue)"
         case .write(let target, _, _): "write \(quoted(target))"
         case .hostname(let name): "set hostname \(quoted(name))"
         case .loopbackUp: "bring the loopback device up"

@@ -127,6 +127,9 @@ final class Workspaces: Sendable {
     /// A tree on disk for a bind, as an absolute path.
     func directory(of tree: TreeRef) async throws(StoreError) -> String { root + "/" + (try await checkOut(tree)) }
 
+    /// The same, relative to the root.
+    func relativeDirectory(of tree: TreeRef) async throws(StoreError) -> String { try await checkOut(tree) }
+
     private func checkOut(_ tree: TreeRef) async throws(StoreError) -> String {
         let (store, root, privileges, workers) = (store, root, privileges, workers)
         return try await make(String(full(tree).dropFirst(directory.utf8.count + 1))) { path throws(StoreError) in

@@ -236,6 +236,26 @@ extension EndToEnd {
                 """,
                 ["kept|f|644|0:0|3|1 links"], absent: ["c", "d"]),
             LanguageCase(
+                "a mount that takes writes and forgets them",
+                """
+                FROM alpine:3.19 AS with
+                RUN mkdir -p /d/e && echo 1 > /d/e/f && chmod 700 /d
+                FROM alpine:3.19
+                RUN --mount=from=with,source=/d,target=/m,rw echo 2 > /m/e/f && touch /m/g && stat -c %a /m > /mode
+                RUN --mount=from=with,source=/d,target=/m grep -qx 1 /m/e/f && test ! -e /m/g && grep -qx 700 /mode
+                """,
+                ["mode|f|644|0:0|4|1 links"], absent: ["m", "d"]),
+            LanguageCase(
+                "a cache that starts from a stage",
+                """
+                FROM alpine:3.19 AS with
+                RUN mkdir -p /d && echo 1 > /d/f && chown 4:5 /d
+                FROM alpine:3.19
+                RUN --mount=type=cache,from=with,source=/d,target=/c,id=started cp -r /c /kept && echo 2 > /c/g
+                RUN --mount=type=cache,from=with,source=/d,target=/c,id=started,sharing=private cat /c/f /c/g > /both
+                """,
+                ["kept/f|f|644|0:0|2|1 links", "both|f|644|0:0|4|1 links"], absent: ["c"]),
+            LanguageCase(
                 "memory that is gone afterwards",
                 "RUN --mount=type=tmpfs,target=/t,size=1m echo hi > /t/x && cp /t/x /kept && ! dd if=/dev/zero of=/t/y bs=2M count=1",
                 ["kept|f|644|0:0|3|1 links"], absent: ["t/x", "t"]),

@@ -43,9 +43,10 @@ import Testing
     }
 
     @Test func whatCannotBeDoneIsSaid() {
-        for context in ["https://example.com/x.git", "git@example.com:x", "-", ""] {
+        for context in ["ftp://example.com/x", "https://example.com/x.git?refs=1", ""] {
             #expect(throws: UsageError.self, "\(context)") { try request("--", context) }
         }
+        #expect(throws: UsageError.self) { try request("-f", "-", "-") }
         #expect(throws: UsageError.self) { try request("-t", "UPPER", ".") }
         #expect(throws: UsageError.self) { try request("-t", "a@sha256:" + Digest.of("x").hex, ".") }
         #expect(throws: UsageError.self) { try request("--platform", "linux", ".") }

@@ -54,12 +54,17 @@ extension StageGraph.Operation {
         case .scratch: return "scratch"
         case .image(let name): return "image \(name)"
         case .context(let name): return "context '\(name)'"
+        case .remote(.web(let file)):
+            return "web \(file.url) as \(file.name)\(file.checksum.map { " " + $0 } ?? "")"
+        case .remote(.git(let source)): return "git \(source.golden)"
+        case .merge: return "merge"
         case .makeDirectory(let made): return "mkdir \(made.path)\(made.owner.map { " owner \($0.golden)" } ?? "")"
         case .copy(let copy):
             let sources = copy.sources.map {
                 switch $0 {
                 case .path(let input, let pattern): "\(input):\(pattern)"
                 case .parents(let input, let pivot, let pattern): "\(input):\(pivot)/./\(pattern)"
+                case .fetched(let input, let unpacks): "fetched \(input)\(unpacks ? " unpack" : "")"
                 case .text(let name, let content): "text \(name) \(GoText.quoted(content))"
                 }
             }
@@ -71,8 +76,42 @@ extension StageGraph.Operation {
             return "run \(run.arguments) env \(run.environment) in \(run.workingDirectory)"
                 + (run.user.isEmpty ? "" : " as \(run.user)") + (run.network == .none ? " offline" : "")
                 + (run.hiddenEnvironment.isEmpty ? "" : " hidden \(run.hiddenEnvironment)")
+                + run.mounts.map { " mount \($0.golden)" }.joined()
+                + (run.isPrivileged ? " privileged" : "")
         }
     }
+}
+
+extension GitSource {
+    var golden: String {
+        "\(remote) ref '\(reference)' dir '\(directory)'" + (commit.map { " commit \($0)" } ?? "")
+            + (keepsGitDirectory == true ? " keep" : "") + (takesSubmodules ? "" : " no submodules")
+    }
+}
+
+extension RunMount {
+    var golden: String {
+        func attributes(_ mode: UInt32, _ uid: UInt32, _ gid: UInt32) -> String {
+            "\(String(mode, radix: 8)) \(uid):\(gid)"
+        }
+        switch kind {
+        case .bind(let bind): return "\(target) bind \(bind.golden)"
+        case .tmpfs(let size): return "\(target) tmpfs \(size.map(String.init) ?? "-")"
+        case .cache(let cache):
+            return "\(target) cache \(cache.id) \(cache.sharing) \(attributes(cache.mode, cache.uid, cache.gid))"
+                + (cache.isReadOnly ? " ro" : "") + (cache.base.map { " from \($0.golden)" } ?? "")
+        case .secret(let secret):
+            return "\(target) secret \(secret.id) \(attributes(secret.mode, secret.uid, secret.gid))"
+                + (secret.isRequired ? " required" : "") + (secret.environmentName.map { " env \($0)" } ?? "")
+        case .agent(let agent):
+            return "\(target) agent \(agent.id) \(attributes(agent.mode, agent.uid, agent.gid))"
+                + (agent.isRequired ? " required" : "")
+        }
+    }
+}
+
+extension RunMount.Bind {
+    var golden: String { "\(input):\(source)\(isWritable ? " rw" : "")" }
 }
 
 extension Owner {

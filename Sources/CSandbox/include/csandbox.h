@@ -11,7 +11,7 @@ enum csandbox_op {
     CSANDBOX_READONLY,        // `target` bound onto itself, read-only
     CSANDBOX_MKDIR,           // `target` and its missing parents, mode `a`, owner `b` (uid) and `c` (gid)
     CSANDBOX_SYMLINK,         // `target` pointing at `source`
-    CSANDBOX_DEVICE,          // character device `a`:`b` at `target`, bound from the host's `source` if mknod is refused
+    CSANDBOX_DEVICE,          // device `a`:`b` at `target`, bound from the host's `source` if mknod is refused; `c`: 1 is a block device
     CSANDBOX_WRITE,           // `size` bytes of `data` as the file `target`, mode `a`
     CSANDBOX_HOSTNAME,        // `source`
     CSANDBOX_LOOPBACK,        // bring `lo` up
@@ -22,6 +22,8 @@ enum csandbox_op {
     CSANDBOX_CAPABILITIES,    // bounding, permitted and effective set = mask `a`; inheritable and ambient empty
     CSANDBOX_UMASK,           // `a`
     CSANDBOX_CHDIR,           // `target`
+    CSANDBOX_SECRET,          // `size` bytes of `data` as a file in memory that is never swapped, bound at `target`: mode `a`, owner `b`:`c`
+    CSANDBOX_LIMIT,           // resource limit number `a`: soft `b`, hard `c`
     CSANDBOX_EXEC,            // `list` = arguments, `data` = environment, both NULL-terminated
 };
 
@@ -30,7 +32,7 @@ enum csandbox_flag {
     CSANDBOX_OPTIONAL = 2,   // a missing target (or source of a BIND) skips the action
     CSANDBOX_NOFOLLOW = 4,   // a symlink anywhere in the target's path is an error
     CSANDBOX_RECURSIVE = 8,  // BIND, READONLY: with the mounts beneath
-    CSANDBOX_CREATE = 16,    // BIND: a missing target is made
+    CSANDBOX_CREATE = 16,    // MOUNT, BIND, SECRET: a missing target is made
     CSANDBOX_NO_GROUPS = 32, // IDS: leave the supplementary groups alone (setgroups is denied)
 };
 

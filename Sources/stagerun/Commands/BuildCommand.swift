@@ -18,25 +18,13 @@ struct BuildCommand: StageCommand {
     static var isCancellable: Bool { true }
 
     @OptionGroup var root: RootOption
-
-    @Option(
-        name: [.customShort("f", allowingJoined: true), .long],
-        help: ArgumentHelp("The Dockerfile (default: Dockerfile in the context).", valueName: "path"))
-    var file: String?
+    @OptionGroup var sources: SourceOptions
+    @OptionGroup var commands: CommandOptions
 
     @Option(
         name: [.customShort("t", allowingJoined: true), .customLong("tag")],
         help: ArgumentHelp("A name for the image; may be repeated.", valueName: "name"))
     var tags: [String] = []
-
-    @Option(help: ArgumentHelp("The stage to build (default: the last).", valueName: "stage"))
-    var target: String?
-
-    @Option(
-        name: .customLong("build-arg"),
-        help: ArgumentHelp(
-            "A value for ARG; K alone takes it from the environment; may be repeated.", valueName: "k[=v]"))
-    var buildArguments: [String] = []
 
     @Option(name: .customLong("label"), help: ArgumentHelp("A label of the image; may be repeated.", valueName: "k=v"))
     var labels: [String] = []
@@ -79,9 +67,6 @@ struct BuildCommand: StageCommand {
     @Flag(help: "Check the Dockerfile instead of building; the same as --call=check.")
     var check = false
 
-    @Argument(help: ArgumentHelp("The directory that COPY and ADD read.", valueName: "context"))
-    var context: String
-
     func execute(_ surroundings: Surroundings) async throws -> Int32 {
         let mode = progress.resolved(
             quiet: quiet, isTerminal: surroundings.error.isTerminal, terminalType: surroundings.environment("TERM"))
@@ -120,7 +105,7 @@ struct BuildCommand: StageCommand {
     ) -> ProgressDisplay {
         let interruption = surroundings.interruption
         let display = ProgressDisplay(
-            mode: mode, subject: "Building " + (request.names.first?.familiar ?? context),
+            mode: mode, subject: "Building " + (request.names.first?.familiar ?? sources.context),
             stream: mode == .json ? surroundings.output : surroundings.error, colours: surroundings.colours,
             glyphs: glyphs(environment: surroundings.environment), onBrokenPipe: { interruption.cancel() })
         interruption.onRestore { display.close() }
@@ -132,15 +117,7 @@ struct BuildCommand: StageCommand {
     func request(
         mode: ProgressMode, isTerminal: Bool, _ environment: (String) -> String?
     ) throws(UsageError) -> BuildRequest {
-        var request = BuildRequest(contextPath: try contextPath())
-        request.dockerfile = file == "-" ? "/dev/stdin" : file
-        request.target = target
-        for text in buildArguments {
-            guard let pair = try NameValue.inheriting(text, option: "--build-arg", environment: environment) else {
-                continue
-            }
-            request.buildArguments[pair.name] = pair.value
-        }
+        var request = try sources.request(environment)
         for text in labels {
             let pair = try NameValue.plain(text, option: "--label")
             request.labels[pair.name] = pair.value
@@ -150,6 +127,7 @@ struct BuildCommand: StageCommand {
             if name.digest != nil { throw UsageError("-t \(text): a name to give cannot have a digest") }
             if !request.names.contains(name) { request.names.append(name) }
         }
+        try commands.apply(to: &request, environment)
         request.useCache = !noCache
         request.outputs = try imageOutputs(mode: mode, isTerminal: isTerminal)
         if let platform {
@@ -159,17 +137,6 @@ struct BuildCommand: StageCommand {
             request.platform = parsed
         }
         return request
-    }
-
-    private func contextPath() throws(UsageError) -> String {
-        if context == "-" { throw UsageError("a context on standard input is not supported; give a directory") }
-        if context.contains("://") || context.hasPrefix("git@") {
-            throw UsageError("\(context): a context from the network is not supported; fetch it and give its directory")
-        }
-        if context.isEmpty { throw UsageError("the context is empty; give a directory, such as .") }
-        var path = context
-        while path.count > 1, path.hasSuffix("/") { path.removeLast() }
-        return path
     }
 
     private func imageOutputs(mode: ProgressMode, isTerminal: Bool) throws(UsageError) -> [ImageOutput] {

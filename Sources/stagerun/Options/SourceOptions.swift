@@ -1,0 +1,158 @@
+// What is built, and from what: the Dockerfile, the stage, the arguments and the contexts. `build` and `context` take the same.
+
+import ArgumentParser
+import Glibc
+import StageDockerfile
+import StageGraph
+import StageRun
+
+struct SourceOptions: ParsableArguments, Sendable {
+    @Option(
+        name: [.customShort("f", allowingJoined: true), .long],
+        help: ArgumentHelp(
+            "The Dockerfile (default: Dockerfile in the context); - is standard input.", valueName: "path"))
+    var file: String?
+
+    @Option(help: ArgumentHelp("The stage to build (default: the last).", valueName: "stage"))
+    var target: String?
+
+    @Option(
+        name: .customLong("build-arg"),
+        help: ArgumentHelp(
+            "A value for ARG; K alone takes it from the environment; may be repeated.", valueName: "k[=v]"))
+    var buildArguments: [String] = []
+
+    @Option(
+        name: .customLong("build-context"),
+        help: ArgumentHelp(
+            """
+            Another context, for FROM and --from: NAME=DIR, a tar archive, a git or web address, docker-image://IMAGE or \
+            oci-layout://DIR[:TAG|@DIGEST]; may be repeated.
+            """, valueName: "name=source"))
+    var contexts: [String] = []
+
+    @Argument(
+        help: ArgumentHelp(
+            "What COPY and ADD read: a directory, a tar archive, a git or web address, or - for standard input.",
+            valueName: "context"))
+    var context: String
+
+    /// What is asked for.
+    func request(_ environment: (String) -> String?) throws(UsageError) -> BuildRequest {
+        var request = BuildRequest(contextPath: context)
+        for text in buildArguments {
+            guard let pair = try NameValue.inheriting(text, option: "--build-arg", environment: environment) else {
+                continue
+            }
+            request.buildArguments[pair.name] = pair.value
+        }
+        try setContext(&request)
+        request.dockerfile = file == "-" ? "/dev/stdin" : file
+        if file == "" { throw UsageError("-f is empty; give the path of a Dockerfile") }
+        request.target = target
+        for text in contexts {
+            let (name, source) = try Self.named(text)
+            request.contexts[name] = source
+        }
+        request.tools = Self.tools(environment)
+        return request
+    }
+
+    private func setContext(_ request: inout BuildRequest) throws(UsageError) {
+        if context == "-" {
+            if file == "-" {
+                throw UsageError("-f - and the context - both read standard input; give one of them a path")
+            }
+            request.context = .descriptor(STDIN_FILENO)
+        } else if let remote = try Self.remote(context) {
+            request.context = .remote(remote)
+            if case .git(var source) = remote, let text = request.buildArguments["BUILDKIT_CONTEXT_KEEP_GIT_DIR"] {
+                source.keepsGitDirectory = booleanValue(text) ?? source.keepsGitDirectory
+                request.context = .remote(.git(source))
+            }
+        } else {
+            if context.isEmpty { throw UsageError("the context is empty; give a directory, such as .") }
+            if let end = context.firstIndex(of: ":"), context[end...].hasPrefix("://") {
+                throw UsageError("\(context): a context is a directory, a tar archive, or a git, http or https address")
+            }
+            request.contextPath = Self.withoutSlash(context)
+            if Self.isFile(context) { request.context = .archive(context) }
+        }
+    }
+
+    private static func withoutSlash(_ path: String) -> String {
+        var path = path
+        while path.count > 1, path.hasSuffix("/") { path.removeLast() }
+        return path
+    }
+
+    private static func isFile(_ path: String) -> Bool {
+        var info = stat()
+        return stat(path, &info) == 0 && info.st_mode & S_IFMT == S_IFREG
+    }
+
+    /// Nil for a path.
+    private static func remote(_ text: String) throws(UsageError) -> RemoteSource? {
+        do throws(GitSource.Fault) {
+            // A directory of that name is nearer than the site.
+            let isShort = text.hasPrefix("github.com/") && access(text, F_OK) != 0
+            if let source = try GitSource(parsing: text, isContext: isShort) { return .git(source) }
+        } catch { throw UsageError("\(text): \(error.message)") }
+        return WebFile.isAddress(text) ? .web(WebFile(url: text, name: "context")) : nil
+    }
+
+    /// `NAME=SOURCE`.
+    private static func named(_ text: String) throws(UsageError) -> (String, ContextSource) {
+        let parts = text.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+        guard parts.count == 2, !parts[0].isEmpty, !parts[1].isEmpty else {
+            throw UsageError("--build-context \(text): write NAME=SOURCE")
+        }
+        let (name, value) = (NamedContext.name(of: parts[0]), parts[1])
+        if let image = value.after("docker-image://") {
+            if image != "scratch" { _ = try imageReference(image) }
+            return (name, .image(image))
+        }
+        if let layout = value.after("oci-layout://") {
+            guard !layout.isEmpty else { throw UsageError("--build-context \(text): write oci-layout://DIR[:TAG]") }
+            return (name, .layout(layout))
+        }
+        if let remote = try remote(value) { return (name, .remote(remote)) }
+        if let end = value.firstIndex(of: ":"), value[end...].hasPrefix("://") {
+            let schemes = ["docker-image", "oci-layout", "https", "http", "git", "ssh"]
+            let near = Spelling.closest(String(value[..<end]), among: schemes).map { "; did you mean \($0)://?" } ?? ""
+            throw UsageError("--build-context \(text): \(value[..<end]):// is not known\(near)")
+        }
+        var info = stat()
+        guard stat(value, &info) == 0 else {
+            throw UsageError("--build-context \(text): cannot read \(value): \(String(cString: strerror(errno)))")
+        }
+        return (name, isFile(value) ? .archive(value) : .directory(withoutSlash(value)))
+    }
+
+    /// What fetching needs of the environment.
+    private static func tools(_ environment: (String) -> String?) -> FetchTools {
+        func value(_ name: String) -> String? {
+            let value = environment(name.lowercased()) ?? environment(name)
+            return value.flatMap { $0.isEmpty ? nil : $0 }
+        }
+        var tools = FetchTools()
+        tools.searchPath = environment("PATH") ?? tools.searchPath
+        tools.web.httpProxy = value("HTTP_PROXY")
+        tools.web.httpsProxy = value("HTTPS_PROXY")
+        tools.web.noProxy = (value("NO_PROXY") ?? "").split(separator: ",").map {
+            String($0.drop { $0 == " " }.prefix { $0 != " " })
+        }
+        for name in ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"] {
+            if let value = value(name) {
+                tools.proxyEnvironment += ["\(name)=\(value)", "\(name.lowercased())=\(value)"]
+            }
+        }
+        return tools
+    }
+}
+
+extension String {
+    fileprivate func after(_ prefix: String) -> String? {
+        hasPrefix(prefix) ? String(dropFirst(prefix.utf8.count)) : nil
+    }
+}
