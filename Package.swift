@@ -131,7 +131,7 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(
             name: "StageStoreTests", dependencies: ["StageStore", "StageHash", "StageSystem", "StoreProbe", "CLMDB"],
-            swiftSettings: strict),
+            exclude: ["Disk"], swiftSettings: strict),
         .testTarget(name: "StageSystemTests", dependencies: ["StageSystem", "StoreProbe"], swiftSettings: strict),
         .testTarget(name: "EndToEndTests", swiftSettings: strict),
         .testTarget(

@@ -34,6 +34,8 @@ final class Database: @unchecked Sendable {
     private let handles: [MDB_dbi]
 
     private let identity: Identity
+    /// The directory, until its names are known to be durable: LMDB syncs its file, not the name.
+    private let unsyncedDirectory: Mutex<SharedFile?>
 
     /// A directory, however its path is spelled.
     private struct Identity: Hashable {
@@ -123,6 +125,12 @@ final class Database: @unchecked Sendable {
         }
         self.environment = environment
         self.identity = identity
+        do throws(SystemError) {
+            unsyncedDirectory = Mutex(SharedFile(try OwnedFD.open(path, O_RDONLY | O_DIRECTORY)))
+        } catch {
+            mdb_env_close(environment)
+            throw .system(error)
+        }
     }
 
     /// Opens the tables, for reading where they exist and by a write only the first time.
@@ -182,6 +190,11 @@ final class Database: @unchecked Sendable {
             throw error
         }
         try check(mdb_txn_commit(transaction), "commit")
+        guard let directory = unsyncedDirectory.withLock({ $0 }) else { return }
+        do throws(SystemError) { try retrying("fsync", "index") { fsync(directory.fd.raw) } } catch {
+            throw .system(error)
+        }
+        unsyncedDirectory.withLock { $0 = nil }
     }
 
     struct ReadTransaction: ~Copyable {

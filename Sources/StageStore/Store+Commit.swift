@@ -10,8 +10,9 @@ extension Store {
     /// True when something waits to be made durable.
     public var needsCommit: Bool { state.withLock { !$0.waiting.pending.isEmpty } }
 
-    /// Makes all that was put so far durable and visible to other processes. On an error nothing is lost: the next
-    /// commit tries again.
+    /// Makes all that was put so far durable and visible to other processes. On an error what was committed before stays
+    /// as it is, and the next commit tries again; but not after a failed sync, since the kernel does not say what it
+    /// has lost: then every commit of this value fails. A store that is opened anew goes on from the last commit.
     public func commit() throws(StoreError) { try commit(values: true) }
 
     /// Commits the contents when their packs take up too many descriptors. Contents alone name nothing, so having them
@@ -46,7 +47,10 @@ extension Store {
                 if values { swap(&finished, &state.finished) }
             }
             if !batch.isEmpty {
-                do throws(StoreError) { try publish(batch, packEnds) } catch {
+                do throws(StoreError) {
+                    if let failure = state.withLock({ $0.syncFailure }) { throw failure }
+                    try publish(batch, packEnds)
+                } catch {
                     state.withLock { state in
                         Self.takeBack(&state)
                         state.finished += finished
@@ -105,7 +109,11 @@ extension Store {
                     try retrying("fdatasync", PackWriter.name(pack.id)) { fdatasync(pack.file.fd.raw) }
                 }
                 try retrying("fsync", "packs") { fsync(packs.fd.raw) }
-            } catch { throw .system(error) }
+            } catch {
+                // The kernel forgets what it could not write: another sync would succeed, and the bytes be lost.
+                state.withLock { $0.syncFailure = .system(error) }
+                throw .system(error)
+            }
         }
         try database.write { transaction throws(StoreError) in
             for (digest, entry) in batch.contents.sorted(by: { $0.key < $1.key }) {

@@ -32,6 +32,8 @@ public final class Store: DirectorySink, ContentSink, TableStore {
         /// Written packs that are not committed: kept open for their lock and their fsync.
         var complete: [PackWriter] = []
         var waiting = Waiting()
+        /// What a sync of packs failed with.
+        var syncFailure: StoreError?
         /// Claims whose work is done, and only has to be committed.
         var finished: [WorkLease] = []
     }

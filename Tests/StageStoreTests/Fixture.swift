@@ -45,7 +45,12 @@ final class Probe {
     private let process = Process()
     private let output = Pipe()
 
-    init(_ arguments: String..., descriptors: Int? = nil) throws {
+    convenience init(_ arguments: String..., descriptors: Int? = nil) throws {
+        try self.init(arguments, descriptors: descriptors)
+    }
+
+    /// - Parameter environment: beside that of the tests; for the program only, not for the shell that starts it.
+    init(_ arguments: [String], descriptors: Int? = nil, environment: [String: String] = [:]) throws {
         let own = try String(decoding: readLink(AT_FDCWD, "/proc/self/exe"), as: UTF8.self)
         var directory = own.split(separator: "/").dropLast().map { "/" + $0 }.joined()
         // `swift test` runs a helper of the toolchain that loads the bundle; the bundle says where the products are.
@@ -54,7 +59,9 @@ final class Probe {
         }
         let limit = descriptors.map { "ulimit -n \($0); " } ?? ""
         process.executableURL = URL(fileURLWithPath: "/bin/sh")
-        process.arguments = ["-c", limit + #"exec "$0" "$@""#, directory + "/StoreProbe"] + arguments
+        process.arguments =
+            ["-c", limit + #"exec env "$@""#, "sh"] + environment.map { "\($0)=\($1)" }
+            + [directory + "/StoreProbe"] + arguments
         process.standardOutput = output
         try process.run()
     }

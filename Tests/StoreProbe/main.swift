@@ -9,6 +9,8 @@ let arguments = Array(CommandLine.arguments.dropFirst())
 do {
     switch (arguments.first ?? "", arguments.count) {
     case ("write", 4): try writeForever(arguments[1], seed: number(arguments[2]), until: Int(number(arguments[3])))
+    case ("say", 4): try writeAndSay(arguments[1], seed: number(arguments[2]), until: Int(number(arguments[3])))
+    case ("check", 4): try check(arguments[1], seed: number(arguments[2]), batches: Int(number(arguments[3])))
     case ("ingest", 3): try ingest(arguments[1], arguments[2])
     case ("remove", 2): try removeTree(arguments[1])
     case ("large", 3): try largeContents(arguments[1], count: Int(number(arguments[2])))
@@ -32,6 +34,41 @@ func writeForever(_ path: String, seed: UInt64, until: Int) throws {
         try store.commit()
         say("\(batch)\n")
     }
+}
+
+/// The same with the seed in every line, so that a log of several processes tells them apart.
+func writeAndSay(_ path: String, seed: UInt64, until: Int) throws {
+    say("seed \(seed)\n")
+    let store = try Store(path: path)
+    for batch in 0..<until {
+        let names = try SampleBatch(seed: seed, number: batch).contents.map { try store.put($0) }
+        store.set(.records, SampleBatch.key(seed: seed, batch), names.flatMap(\.bytes))
+        try store.commit()
+        say("durable \(seed) \(batch)\n")
+    }
+}
+
+/// Reads all that `writeAndSay` kept. Says what is refused, and what is wrong; ends with 3 when anything is.
+func check(_ path: String, seed: UInt64, batches: Int) throws {
+    let store = try Store(path: path)
+    var isWhole = true
+    func expect(_ what: String, _ expected: [UInt8], _ read: () throws -> [UInt8]?) {
+        do {
+            let found = try read()
+            if found == expected { return }
+            say(found == nil ? "refused \(what): it is missing\n" : "wrong \(what)\n")
+        } catch { say("refused \(what): \(error)\n") }
+        isWhole = false
+    }
+    for batch in 0..<batches {
+        let contents = SampleBatch(seed: seed, number: batch).contents
+        let record = contents.flatMap { Digest.of($0).bytes }
+        expect("record \(batch)", record) { try store.get(.records, SampleBatch.key(seed: seed, batch)) }
+        for (index, content) in contents.enumerated() {
+            expect("content \(batch)/\(index)", content) { try store.read(Digest.of(content)) }
+        }
+    }
+    if !isWhole { exit(3) }
 }
 
 /// Ingests a file and says its digest, size and the most memory that took, in KiB.
