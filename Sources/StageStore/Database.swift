@@ -273,6 +273,21 @@ private func bytes(of value: MDB_val) -> UnsafeRawBufferPointer {
     UnsafeRawBufferPointer(start: value.mv_data, count: value.mv_size)
 }
 
+/// LMDB believes the lengths in its file: a wrong one would lead out of the file, where reading is a SIGBUS. A value lies in
+/// one page, or behind the header of a run of pages that says how many they are.
+private func checkBounds(_ value: MDB_val) throws(StoreError) {
+    let page = 4096
+    let header = 16
+    let place = Int(bitPattern: value.mv_data) % page
+    var room = page - place
+    if place == header, value.mv_size > room, let start = value.mv_data.map({ $0 - header }) {
+        let isRun = start.loadUnaligned(fromByteOffset: 10, as: UInt16.self) & 0x04 != 0
+        let pages = start.loadUnaligned(fromByteOffset: 12, as: UInt32.self)
+        if isRun { room = Int(pages) * page - header }
+    }
+    if value.mv_size > room { throw .corrupt("the index has a value that leads out of its page") }
+}
+
 private func withValue<R>(_ bytes: [UInt8], _ body: (inout MDB_val) -> R) -> R {
     bytes.withUnsafeBytes { buffer in
         // LMDB does not write through mv_data of keys and values that it is given.
@@ -289,6 +304,7 @@ private func get<R>(
     let status = withValue(key) { key in mdb_get(transaction, handle, &key, &value) }
     if status == MDB_NOTFOUND { return nil }
     try check(status, "read")
+    try checkBounds(value)
     return body(bytes(of: value))
 }
 
@@ -304,6 +320,7 @@ private func pairs(
     var value = MDB_val()
     var status = mdb_cursor_get(cursor, &key, &value, MDB_FIRST)
     while status == 0 {
+        try checkBounds(value)
         pairs.append((Array(bytes(of: key)), Array(bytes(of: value))))
         status = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)
     }
