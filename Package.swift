@@ -138,6 +138,9 @@ let package = Package(
             name: "StageContextTests", dependencies: ["StageContext"], exclude: ["Vectors"], swiftSettings: strict),
         .testTarget(
             name: "StageDockerfileTests", dependencies: ["StageDockerfile", "StageGraph"], swiftSettings: strict),
+        .testTarget(
+            name: "FuzzTests",
+            dependencies: ["StageDockerfile", "StageContext", "StageEngine", "StageGraph"], swiftSettings: strict),
         .testTarget(name: "ArchitectureTests", swiftSettings: strict),
         .testTarget(name: "StageHashTests", dependencies: ["StageHash"], swiftSettings: strict),
     ]

@@ -32,6 +32,8 @@ public struct RunCommand: Sendable, Hashable {
 
     public var line: CommandLine
     public var mounts: [Mount]
+    /// What is wrong with the first `--mount` that makes no sense; it counts when the command is to run.
+    public var mountFault: DockerfileError?
     public var network: Network
     public var security: Security
     public var devices: [Word]

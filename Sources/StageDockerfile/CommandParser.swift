@@ -19,6 +19,7 @@ struct CommandParser {
         case .from: return try from(instruction)
         case .arg:
             let declared = try declarations(instruction)
+            noteIgnoredFlags(instruction)
             checkDescription("ARG", declared.map(\.name), instruction)
             return .argument(declared)
         case .env: return .environment(try pairs(instruction))
@@ -31,7 +32,10 @@ struct CommandParser {
         case .entrypoint:
             _ = try FlagValues(instruction, [:])
             return .entrypoint(commandLine(instruction))
-        case .healthcheck: return .healthcheck(try HealthcheckSyntax.parse(instruction))
+        case .healthcheck:
+            let check = try HealthcheckSyntax.parse(instruction)
+            if check.test == ["NONE"] { noteIgnoredFlags(instruction) }
+            return .healthcheck(check)
         case .onbuild: return .onBuild(try trigger(instruction))
         case .shell: return .shell(try shell(instruction))
         case .expose:
@@ -39,20 +43,36 @@ struct CommandParser {
         case .volume: return .volume(try volumes(instruction))
         case .user: return .user(try single(instruction))
         case .workdir: return .workdir(try single(instruction))
-        case .stopsignal: return .stopSignal(try single(instruction))
+        case .stopsignal:
+            // Docker never looks at its flags, nor at those of ARG and HEALTHCHECK NONE.
+            noteIgnoredFlags(instruction)
+            return .stopSignal(try only(instruction))
         case .maintainer:
             warnings.add(.maintainerDeprecated, in: instruction)
             return .maintainer(try single(instruction).text)
         }
     }
 
-    private func single(_ instruction: Instruction) throws(DockerfileError) -> Word {
+    private func only(_ instruction: Instruction) throws(DockerfileError) -> Word {
         guard let word = instruction.arguments.first, instruction.arguments.count == 1 else {
             throw DockerfileError(
                 "\(instruction.name.uppercased()) requires exactly one argument", at: instruction.range)
         }
+        return word
+    }
+
+    private func single(_ instruction: Instruction) throws(DockerfileError) -> Word {
+        let word = try only(instruction)
         _ = try FlagValues(instruction, [:])
         return word
+    }
+
+    /// What is accepted and does nothing is at least said.
+    private mutating func noteIgnoredFlags(_ instruction: Instruction) {
+        for flag in instruction.flags {
+            warnings.append(
+                DockerfileWarning(rule: "", "\(flag.text) says nothing to \(instruction.keyword.text)", at: flag.range))
+        }
     }
 
     private func several(_ instruction: Instruction) throws(DockerfileError) -> [Word] {
@@ -134,9 +154,9 @@ struct CommandParser {
     // MARK: ARG, ENV, LABEL
 
     private func declarations(_ instruction: Instruction) throws(DockerfileError) -> [ArgumentDeclaration] {
-        // Flags are not looked at here by docker either, but nothing is dropped silently.
+        guard !instruction.arguments.isEmpty else { throw tooFew(instruction) }
         var result: [ArgumentDeclaration] = []
-        for word in try several(instruction) {
+        for word in instruction.arguments {
             let name = String(word.text.utf8.prefix { $0 != UInt8(ascii: "=") }) ?? ""
             guard !name.isEmpty else { throw DockerfileError("ARG names can not be blank", at: word.range) }
             let hasValue = name.utf8.count < word.text.utf8.count
@@ -168,11 +188,16 @@ struct CommandParser {
         let flags = try FlagValues(
             instruction, ["mount": .texts, "network": .text, "security": .text, "device": .texts])
         var mounts: [Mount] = []
-        for word in flags.texts("mount") { mounts.append(try Mount(word)) }
+        var fault: DockerfileError?
+        for word in flags.texts("mount") {
+            _ = try CommaSeparatedRecord.fields(word, of: "--mount")
+            // As in docker, a stage that nobody needs may have mounts that make no sense.
+            do throws(DockerfileError) { mounts.append(try Mount(word)) } catch { fault = fault ?? error }
+        }
         let devices = flags.texts("device")
-        for device in devices { try checkDevice(device) }
+        for device in devices { try DeviceSyntax.check(device) }
         return RunCommand(
-            line: commandLine(instruction), mounts: mounts,
+            line: commandLine(instruction), mounts: mounts, mountFault: fault,
             network: try choice(flags.text("network"), "network", otherwise: .default),
             security: try choice(flags.text("security"), "security", otherwise: .sandbox), devices: devices)
     }
@@ -186,22 +211,6 @@ struct CommandParser {
         throw DockerfileError(
             "invalid \(flag) mode: `\(word.text)`", at: word.range,
             hint: Spelling.hint(word.text, among: names) ?? "it is one of \(names.joined(separator: ", "))")
-    }
-
-    private func checkDevice(_ word: Word) throws(DockerfileError) {
-        let fields = word.text.split(separator: ",", omittingEmptySubsequences: false)
-        for (index, field) in fields.enumerated() {
-            let key = field.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-            // A device's own name may hold an equals sign: vendor/class=name.
-            let isName =
-                index == 0 && !field.isEmpty && key.first != "required" || key.first == "name" && key.count == 2
-            let isRequired =
-                key.first == "required" && (key.count == 1 || FlagValue.boolean(String(key[1])) != nil)
-            guard isName || isRequired else {
-                throw DockerfileError(
-                    "invalid field `\(field)` in --device", at: word.range, hint: "write --device=NAME[,required]")
-            }
-        }
     }
 
     // MARK: SHELL, VOLUME, ONBUILD
@@ -239,8 +248,13 @@ struct CommandParser {
             throw DockerfileError(
                 "\(inner.name.uppercased()) isn't allowed as an ONBUILD trigger", at: inner.keyword.range)
         }
-        // Docker finds a broken trigger only in the build that uses the image; its author is here now.
-        _ = try parse(inner)
+        // A broken trigger fails only in the build that uses the image; its author is here now.
+        var trial = CommandParser()
+        do throws(DockerfileError) { _ = try trial.parse(inner) } catch {
+            warnings.append(
+                DockerfileWarning(
+                    rule: "", "a build that is FROM this image will be refused: \(error.message)", at: error.range))
+        }
         return inner.original + inner.heredocs.map { "\n" + $0.content + $0.name }.joined()
     }
 }

@@ -24,13 +24,13 @@ extension CommandParser {
                     "from": .text, "chown": .text, "chmod": .text, "link": .boolean, "parents": .boolean,
                     "exclude": .texts,
                 ])
-        if try heredoc(destination, instruction) != nil {
+        if heredoc(destination, instruction) != nil {
             throw DockerfileError("\(keyword) cannot accept a heredoc as a destination", at: destination.range)
         }
         var paths: [CopyCommand.Source] = []
         var texts: [CopyCommand.Source] = []
         for source in instruction.arguments.dropLast() {
-            if let heredoc = try heredoc(source, instruction) {
+            if let heredoc = heredoc(source, instruction) {
                 texts.append(.heredoc(heredoc))
             } else {
                 paths.append(.path(source))
@@ -44,14 +44,11 @@ extension CommandParser {
             unpack: flags.boolean("unpack"))
     }
 
-    /// The heredoc that a word opens; nil when it opens none.
-    private func heredoc(_ word: Word, _ instruction: Instruction) throws(DockerfileError) -> Heredoc? {
-        guard !instruction.isJSON, word.text.utf8.contains(UInt8(ascii: "<")) else { return nil }
-        let opening: HeredocWord?
-        do { opening = try HeredocWord(word.text) } catch {
-            throw DockerfileError("heredoc `\(word.text)`: \(error.message)", at: word.range)
+    /// The heredoc that a word opens; nil when it opens none. In the JSON form too, where it has no content.
+    private func heredoc(_ word: Word, _ instruction: Instruction) -> Heredoc? {
+        guard word.text.utf8.contains(UInt8(ascii: "<")), let opening = (try? HeredocWord(word.text)) ?? nil else {
+            return nil
         }
-        guard let opening else { return nil }
         return instruction.heredocs.last { $0.name == opening.name }
             ?? Heredoc(
                 name: opening.name, content: "", expands: opening.expands, chomps: opening.chomps,

@@ -96,7 +96,8 @@ struct ExpansionScanner<Variables: VariableSource> {
 
     init(options: Expansion, input: [Unicode.Scalar], variables: Variables) {
         self.options = options
-        self.input = input
+        // Go's scanner drops a byte order mark at the start.
+        self.input = input.first == "\u{FEFF}" ? Array(input.dropFirst()) : input
         self.variables = variables
         keepsEscapes = options.keepsEscapes
     }

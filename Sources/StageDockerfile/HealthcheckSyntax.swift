@@ -13,7 +13,6 @@ enum HealthcheckSyntax {
             guard rest.isEmpty else {
                 throw DockerfileError("HEALTHCHECK NONE takes no arguments", at: instruction.arguments[1].range)
             }
-            _ = try FlagValues(instruction, [:])
             return Healthcheck(test: ["NONE"])
         case "CMD":
             let flags = try FlagValues(

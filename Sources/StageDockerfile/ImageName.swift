@@ -19,7 +19,14 @@ enum ImageName {
         }
         var components = rest.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false)
         if components.count > 1, isHost(components[0]) {
-            components.removeFirst()
+            let host = Array(components.removeFirst())
+            if !isHostName(host) { return "`\(String(decoding: host, as: UTF8.self))` is no registry" }
+        }
+        if rest.count == 64, rest.allSatisfy({ (0x30...0x39).contains($0) || (0x61...0x66).contains($0) }) {
+            return "it could be an image ID, which cannot be named here"
+        }
+        if components.reduce(components.count - 1, { $0 + $1.count }) > 255 {
+            return "it is longer than 255 characters"
         }
         for component in components {
             if component.isEmpty { return "a part of it is empty" }
@@ -34,6 +41,35 @@ enum ImageName {
     private static func isHost(_ part: ArraySlice<UInt8>) -> Bool {
         part.elementsEqual("localhost".utf8) || part.contains(UInt8(ascii: ".")) || part.contains(UInt8(ascii: ":"))
             || part.contains { (0x41...0x5A).contains($0) }
+    }
+
+    /// `host`, `host:port`, `[v6]:port`; the names between dots are letters, digits and inner dashes.
+    private static func isHostName(_ host: [UInt8]) -> Bool {
+        var name = host[...]
+        if name.first == UInt8(ascii: "[") {
+            guard let end = name.firstIndex(of: UInt8(ascii: "]")) else { return false }
+            let inside = name[1..<end]
+            guard !inside.isEmpty,
+                inside.allSatisfy({
+                    (0x30...0x39).contains($0) || (0x41...0x46).contains($0 & 0xDF) || $0 == UInt8(ascii: ":")
+                })
+            else { return false }
+            name = name[(end + 1)...]
+            return name.isEmpty || isPort(name)
+        }
+        if let colon = name.firstIndex(of: UInt8(ascii: ":")) {
+            guard isPort(name[colon...]) else { return false }
+            name = name[..<colon]
+        }
+        return name.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false).allSatisfy { part in
+            guard let first = part.first, let last = part.last else { return false }
+            func isPart(_ byte: UInt8) -> Bool { isAlphanumeric(byte) || (0x41...0x5A).contains(byte) }
+            return isPart(first) && isPart(last) && part.allSatisfy { isPart($0) || $0 == UInt8(ascii: "-") }
+        }
+    }
+
+    private static func isPort(_ text: ArraySlice<UInt8>) -> Bool {
+        text.count > 1 && text.first == UInt8(ascii: ":") && text.dropFirst().allSatisfy { (0x30...0x39).contains($0) }
     }
 
     private static func isAlphanumeric(_ byte: UInt8) -> Bool {

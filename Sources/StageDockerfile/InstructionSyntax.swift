@@ -48,7 +48,7 @@ struct InstructionSyntax {
         case .healthcheck: try parseHealthcheck(rest, &instruction)
         case .onbuild:
             if rest.isEmpty { return }
-            guard depth < 8 else {
+            guard depth < 100 else {
                 throw DockerfileError("`ONBUILD` inside `ONBUILD` isn't allowed", at: line.range(rest))
             }
             instruction.trigger = [try parse(rest, depth: depth + 1)]

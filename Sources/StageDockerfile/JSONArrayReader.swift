@@ -129,6 +129,8 @@ struct JSONArrayReader {
                 if peek == close {
                     position += 1
                 } else {
+                    // Go's decoder gives up here, and so the text is no JSON.
+                    guard open.count < 9_999 else { return false }
                     open.append(close)
                     if close == UInt8(ascii: "}"), !skipKey() { return false }
                     continue
@@ -174,15 +176,17 @@ struct JSONArrayReader {
         return skipNumber()
     }
 
+    /// A number that is too large for a double is none.
     private mutating func skipNumber() -> Bool {
+        let start = position
         _ = take("-")
         if !take("0"), !skipDigits() { return false }
         if take("."), !skipDigits() { return false }
         if take("e") || take("E") {
             if !take("+") { _ = take("-") }
-            return skipDigits()
+            if !skipDigits() { return false }
         }
-        return true
+        return Double(String(decoding: bytes[start..<position], as: UTF8.self))?.isFinite ?? false
     }
 
     private mutating func skipDigits() -> Bool {

@@ -15,7 +15,7 @@ struct ShellPattern {
     private static let work = 1 << 28
 
     init(_ text: String) throws(ExpansionError) {
-        var scalars = text.unicodeScalars.makeIterator()
+        var scalars = text.unicodeScalars.dropFirst(text.unicodeScalars.first == "\u{FEFF}" ? 1 : 0).makeIterator()
         while let scalar = scalars.next() {
             length += 1
             switch scalar {
@@ -60,7 +60,9 @@ struct ShellPattern {
         while position <= value.count, let (start, end) = search(value, from: position) {
             result.append(contentsOf: value[position..<start])
             // An empty match right after a match does not count again.
-            if end > start || start != lastMatchEnd { result.append(contentsOf: replacement) }
+            if end > start || start != lastMatchEnd {
+                result.append(contentsOf: all ? Self.filled(replacement, with: value[start..<end]) : replacement)
+            }
             guard result.count <= room else {
                 throw ExpansionError(message: "the expanded text is larger than \(room) bytes")
             }
@@ -74,6 +76,47 @@ struct ShellPattern {
         }
         if position < value.count { result.append(contentsOf: value[position...]) }
         return result
+    }
+
+    /// With `//` the replacement is a template of Go's: `$0` is the match, `$$` a dollar, every other name nothing.
+    private static func filled(_ template: [Unicode.Scalar], with match: ArraySlice<Unicode.Scalar>) -> [Unicode.Scalar]
+    {
+        guard template.contains("$") else { return template }
+        var result: [Unicode.Scalar] = []
+        var index = 0
+        while index < template.count {
+            guard template[index] == "$" else {
+                result.append(template[index])
+                index += 1
+                continue
+            }
+            index += 1
+            if index < template.count, template[index] == "$" {
+                result.append("$")
+                index += 1
+                continue
+            }
+            let isBraced = index < template.count && template[index] == "{"
+            var end = isBraced ? index + 1 : index
+            while end < template.count, isNamePart(template[end]) { end += 1 }
+            let name = template[(isBraced ? index + 1 : index)..<end]
+            guard !name.isEmpty, !isBraced || (end < template.count && template[end] == "}") else {
+                result.append("$")
+                continue
+            }
+            if name.allSatisfy({ $0 == "0" }), name.count == 1 { result.append(contentsOf: match) }
+            index = isBraced ? end + 1 : end
+        }
+        return result
+    }
+
+    private static func isNamePart(_ scalar: Unicode.Scalar) -> Bool {
+        if scalar == "_" { return true }
+        switch scalar.properties.generalCategory {
+        case .uppercaseLetter, .lowercaseLetter, .titlecaseLetter, .modifierLetter, .otherLetter, .decimalNumber:
+            return true
+        default: return false
+        }
     }
 
     private func checkWork(_ count: Int) throws(ExpansionError) {

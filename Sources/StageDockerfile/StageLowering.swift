@@ -56,6 +56,7 @@ struct StageLowering {
         case .environment(let pairs): try environment(pairs)
         case .label(let pairs): try label(pairs)
         case .run(let run):
+            if let fault = run.mountFault { throw fault }
             try outline(run.mounts)
             try self.run(run, instruction)
         case .copy(let copy): try self.copy(copy, instruction)

@@ -20,11 +20,13 @@ public struct CheckReport: Sendable {
 
 /// A Dockerfile that is to be checked.
 public struct DockerfileCheck: Sendable {
+    private let request: BuildRequest
     private let source: DockerfileSource
     private let options: LoweringOptions
 
     /// Reads the Dockerfile and the ignore file that `request` names, and nothing else.
     public init(_ request: BuildRequest) throws(StageRunError) {
+        self.request = request
         source = try DockerfileSource(request)
         options = request.loweringOptions(dockerfile: source.path)
     }
@@ -52,13 +54,17 @@ public struct DockerfileCheck: Sendable {
     ///   - root: where base images are looked for; nil looks at none.
     ///   - fetching: whether a registry is asked for the config of an image that is not there. No layer is fetched, and
     ///     nothing is kept.
-    public func report(images root: StageRoot?, fetching: Bool) async throws(StageRunError) -> CheckReport {
+    ///   - own: whether stagerun's own rules are applied too; for them the context is walked, and no file in it is read.
+    public func report(
+        images root: StageRoot?, fetching: Bool, own: Bool
+    ) async throws(StageRunError) -> CheckReport {
         var images: [String: BaseImage] = [:]
         var unknown: Set<String> = []
         while true {
-            let examination = examination(images)
+            var examination = examination(images)
             let missing = examination.needs.filter { images[$0.key] == nil }
             if missing.isEmpty {
+                if own { examination.add(ownFindings()) }
                 return CheckReport(
                     file: source.name, source: source.bytes, examination: examination,
                     unknownImages: unknown.sorted())
@@ -69,6 +75,31 @@ public struct DockerfileCheck: Sendable {
                 images[request.key] = found ?? .unknown(platform: request.platform)
             }
         }
+    }
+}
+
+extension DockerfileCheck {
+    private func ownFindings() -> [DockerfileWarning] {
+        guard let dockerfile = try? Dockerfile.parse(source.bytes, file: source.name) else { return [] }
+        return OwnChecks.findings(in: dockerfile, options: options, context: contextFacts(dockerfile))
+    }
+
+    /// Nil when nothing is taken from the context, or when it cannot be looked at.
+    private func contextFacts(_ dockerfile: Dockerfile) -> ContextFacts? {
+        let patterns = dockerfile.contextSources
+        if patterns.isEmpty { return nil }
+        guard
+            let file = try? IgnoreRules.ignoreFile(context: request.contextPath, dockerfile: source.path).map({ $0 })
+                .map({ try IgnoreRules(text: $0.text, file: $0.path) }) ?? IgnoreRules.none,
+            let report = try? ContextReport.make(
+                ContextRequest(path: request.contextPath, rules: file, patterns: patterns))
+        else { return nil }
+        let kinds: [ContextReport.Warning.Kind] = [.privateKey, .environment]
+        return ContextFacts(
+            hasIgnoreFile: report.ignoreFile != nil,
+            secrets: report.warnings.filter { kinds.contains($0.kind) }.map {
+                String($0.path.description.dropFirst())
+            })
     }
 }
 

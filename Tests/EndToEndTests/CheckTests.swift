@@ -67,6 +67,17 @@ extension EndToEnd {
             #expect(try await Lab.stagerun("check", other).status == 0)
         }
 
+        @Test func ourOwnRulesCountWhenAsked() async throws {
+            let place = try context("FROM busybox\nCOPY . /x\n", [".env": "A=b"])
+            let outcome = try await Lab.stagerun("check", place)
+            #expect(outcome.status == 0)
+            for rule in ["UnpinnedBase", "MissingIgnoreFile", "SecretCopied"] {
+                #expect(outcome.output.contains("stagerun/\(rule): "), "\(outcome)")
+            }
+            #expect(outcome.output.hasSuffix("Dockerfile: 3 remarks of stagerun's own rules\n"))
+            #expect(try await Lab.stagerun("check", "--strict", place).status == 1)
+        }
+
         @Test func callsTellInsteadOfBuilding() async throws {
             let place = try context(
                 "# V of it\nARG V=1\n# a first\nFROM scratch AS a\nARG V\nFROM scratch\nCOPY --from=a / /\n")

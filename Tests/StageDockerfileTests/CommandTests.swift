@@ -51,6 +51,16 @@ import Testing
         ("HEALTHCHECK --retries=-1 CMD x", "--retries cannot be negative (-1)", nil),
         ("RUN --network=hots x", "invalid network mode: `hots`", "did you mean `host`?"),
         ("RUN --security=no x", "invalid security mode: `no`", nil),
+    ])
+    func refusals(line: String, message: String, hint: String?) {
+        let error = #expect(throws: DockerfileError.self) { try parse(line) }
+        #expect(error?.message == message)
+        if let hint { #expect(error?.hint == hint) }
+        #expect(error?.range?.firstLine == 2)
+    }
+
+    /// They count when the command is to run, not before.
+    @Test(arguments: [
         ("RUN --mount=type=cach,target=/x x", "unsupported mount type `cach`", "did you mean `cache`?"),
         ("RUN --mount=type=cache x", "a mount of type `cache` needs a target", "add target=PATH"),
         ("RUN --mount=type=cache,target=/x,sharing=some x", "unsupported sharing value `some`", nil),
@@ -60,8 +70,10 @@ import Testing
         ("RUN --mount=type=secret x", "a secret mount needs an id", "add id=NAME"),
         ("RUN --mount=type=cache,target=/x,mode=9 x", "invalid value `9` for mode", nil),
     ])
-    func refusals(line: String, message: String, hint: String?) {
-        let error = #expect(throws: DockerfileError.self) { try parse(line) }
+    func refusedMounts(line: String, message: String, hint: String?) throws {
+        _ = try parse(line)
+        _ = try Bench().lower("FROM a AS unused\n\(line)\nFROM a")
+        let error = #expect(throws: DockerfileError.self) { try Bench().lower("FROM a\n\(line)") }
         #expect(error?.message == message)
         if let hint { #expect(error?.hint == hint) }
         #expect(error?.range?.firstLine == 2)

@@ -5,104 +5,17 @@ import Testing
 
 @testable import StageDockerfile
 
-/// A small generator with a seed, so that a failure can be repeated.
-private struct Seeded: RandomNumberGenerator {
-    var state: UInt64
+/// Counts the look-ups of expansion: work that would show if a file's end were slower than its start.
+private final class CountingVariables: VariableSource {
+    private(set) var count = 0
 
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-        return z ^ (z >> 31)
+    func value(of name: String) -> String? {
+        count += 1
+        return count.isMultiple(of: 2) ? "x" : nil
     }
 }
 
 @Suite struct RobustnessTests {
-    private static let corpus = [
-        "FROM a AS b\nWORKDIR /x\nCOPY a b ./\nRUN make \\\n  all\nFROM c\nCOPY --from=b /x /y\nCMD [\"/y\"]\n",
-        "FROM a\nARG X=1\nENV Y=$X Z='q r'\nRUN <<EOF\nx\nEOF\nCOPY <<A <<B /d/\n$Y\nA\ny\nB\nEXPOSE 80\n",
-        "# syntax=x\n# escape=`\nFROM a AS b\nRUN x `\n y\n",
-        "ARG A=${B:-c}\nFROM --platform=$TARGETPLATFORM a:${A#x*} AS b\nENV a=\"b c\" d=e\\ f\nFROM b\nCOPY --from=b --chown=1:$a /x /y\n",
-        "FROM a\nRUN --mount=type=cache,target=/x,id=\"a,b\" --network=none <<EOF cat\nx $y\nEOF\nCOPY <<-'A' <<B /d/\n\tx\n\tA\ny\nB\n",
-        "FROM a\nCMD [\"a\", \"\\u00e9\", {\"x\": [1]}]\nHEALTHCHECK --interval=1m CMD [\"x\"]\nONBUILD COPY a b\nEXPOSE 1-9/udp $p\n",
-        "FROM scratch\nENV p=/a/b/c q=${p##*/} r=${p%/*} s=${p//\\//-} t=${u:?no}\nLABEL a b\nVOLUME [\"/x\"]\nSTOPSIGNAL 9\nWORKDIR ../x\nUSER a:b\n",
-    ]
-    private static let fragments = [
-        "$", "${", "}", "{", "\\", "`", "'", "\"", "<<", "<<EOF", "\n", "\r\n", "\\\n", "#", "[", "]", "\"]", ",", ":",
-        "=",
-        "--", "--from=", "--mount=", "\u{0}", "\u{FEFF}", "é", "\u{A0}", "FROM ", "ONBUILD ", "ARG ", "ENV ", "*", "?",
-        "/",
-        "${a:-", "${a//", "%%", "COPY ", "RUN ", " ", "\t", "0", "-", "@sha256:",
-    ]
-
-    private func mutate(_ bytes: inout [UInt8], _ random: inout Seeded) {
-        for _ in 0..<Int.random(in: 1...4, using: &random) {
-            let place = Int.random(in: 0...bytes.count, using: &random)
-            switch Int.random(in: 0..<4, using: &random) {
-            case 0: bytes.insert(contentsOf: (Self.fragments.randomElement(using: &random) ?? "").utf8, at: place)
-            case 1:
-                if place < bytes.count {
-                    bytes[place] = UInt8.random(
-                        in: 0...(Int.random(in: 0...9, using: &random) == 0 ? 255 : 127), using: &random)
-                }
-            case 2:
-                let end = min(bytes.count, place + Int.random(in: 1...12, using: &random))
-                bytes.removeSubrange(place..<end)
-            default:
-                let end = min(bytes.count, place + Int.random(in: 1...20, using: &random))
-                bytes.insert(contentsOf: Array(bytes[place..<end]), at: place)
-            }
-        }
-    }
-
-    @Test(arguments: 1...4)
-    func mutatedFiles(seed: Int) throws {
-        var random = Seeded(state: UInt64(seed))
-        var graphs = 0
-        for round in 0..<700 {
-            var bytes = Array(Self.corpus[round % Self.corpus.count].utf8)
-            mutate(&bytes, &random)
-            do {
-                let file = try Dockerfile.parse(bytes, file: "D")
-                let lowering = Lowering(file, options: LoweringOptions())
-                var known: [String: BaseImage] = [:]
-                for _ in 0..<10 {
-                    guard case .needs(let requests) = try lowering.lower(images: known) else {
-                        graphs += 1
-                        break
-                    }
-                    for request in requests {
-                        known[request.key] = BaseImage(settings: ImageSettings(), platform: request.platform)
-                    }
-                }
-            } catch let error as DockerfileError {
-                // Every error says where, and can be shown.
-                #expect(
-                    error.range != nil || error.message.hasPrefix("target"), "seed \(seed) round \(round): \(error)")
-                #expect(!error.rendered(source: bytes).isEmpty)
-            }
-        }
-        // Mutations that break everything would test nothing.
-        #expect(graphs > 30)
-    }
-
-    @Test func mutatedWords() {
-        var random = Seeded(state: 7)
-        var values = 0
-        for _ in 0..<10_000 {
-            var bytes = Array("a${b:-'c'}\"$d\"${e##*/}${f//x/y}\\z<< q".utf8)
-            mutate(&bytes, &random)
-            let word = String(decoding: bytes, as: UTF8.self)
-            if (try? Expansion().expand(word, ["b": "1", "e": "/x/y", "f": "xax"])) != nil { values += 1 }
-            _ = try? HeredocWord(word)
-            _ = ImageName.fault(word)
-            _ = FileMode.isValid(word)
-            _ = GoText.quoted(word)
-        }
-        #expect(values > 1_000)
-    }
-
     /// A file of `lines` lines of every common kind.
     private func ordinary(_ lines: Int) -> [UInt8] {
         var text = "FROM base\n"
@@ -113,30 +26,24 @@ private struct Seeded: RandomNumberGenerator {
         return Array(text.utf8)
     }
 
-    private func time(_ bytes: [UInt8]) throws -> Duration {
-        let clock = ContinuousClock()
-        var best = Duration.seconds(1_000)
-        for _ in 0..<2 {
-            best = min(
-                best,
-                try clock.measure {
-                    let file = try Dockerfile.parse(bytes, file: "D")
-                    let images = ["base": BaseImage(settings: ImageSettings(), platform: .host)]
-                    guard case .graph = try Lowering(file, options: LoweringOptions()).lower(images: images) else {
-                        Issue.record("no graph")
-                        return
-                    }
-                })
+    /// Benchmarks measures the time; here what there is to do is counted.
+    @Test func workIsInProportion() throws {
+        func steps(_ lines: Int) throws -> (instructions: Int, steps: Int, history: Int) {
+            let file = try Dockerfile.parse(ordinary(lines), file: "D")
+            let graph = try Bench().graph(String(decoding: ordinary(lines), as: UTF8.self))
+            return (file.instructions.count, graph.steps.count, graph.history.count)
         }
-        return best
-    }
+        let (short, long) = (try steps(1_000), try steps(20_000))
+        #expect((long.instructions - 1) == 20 * (short.instructions - 1))
+        #expect((long.steps - 2) == 20 * (short.steps - 2))
+        #expect(long.history == 20 * short.history)
 
-    @Test func timeIsLinear() throws {
-        let short = try time(ordinary(1_000))
-        let long = try time(ordinary(20_000))
-        print("1,000 lines: \(short), 20,000 lines: \(long)")
-        // Linear is 20 times as long, quadratic 400; the room is for other work on the machine.
-        #expect(long < short * 150)
+        func lookUps(_ count: Int) throws -> Int {
+            let variables = CountingVariables()
+            _ = try Expansion().expand(String(repeating: "${a:-$b} ", count: count), variables)
+            return variables.count
+        }
+        #expect(try lookUps(10_000) == 10 * lookUps(1_000))
     }
 
     @Test func extremes() throws {

@@ -1,4 +1,4 @@
-// A build check: its name, what it says and why. The rules themselves are in DockerRules.swift.
+// A build check: its name, what it says and why. The rules themselves are in DockerRules.swift and OwnRules.swift.
 
 import StageGraph
 
@@ -34,8 +34,8 @@ public struct CheckRule: Sendable, Hashable {
         self.isExperimental = isExperimental
     }
 
-    /// Every rule, docker's in docker's order.
-    public static let all = docker
+    /// Every rule: docker's in docker's order, then ours.
+    public static let all = docker + own
 
     private static let byName = Dictionary(uniqueKeysWithValues: all.map { ($0.name, $0) })
 

@@ -41,6 +41,9 @@ public struct Examination: Sendable {
         }.map(\.element)
     }
 
+    /// Puts more findings in their places.
+    public mutating func add(_ more: [DockerfileWarning]) { warnings = Self.sorted(warnings + more) }
+
     /// The names of docker's rules among the findings, each once.
     public var violatedRules: [String] {
         Set(warnings.filter { $0.check?.origin == .docker }.map(\.rule)).sorted()

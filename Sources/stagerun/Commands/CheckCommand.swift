@@ -57,7 +57,7 @@ struct CheckCommand: StageCommand {
     func execute(_ surroundings: Surroundings) async throws -> Int32 {
         if json, sarif { throw UsageError("--json and --sarif ask for different things") }
         let check = try DockerfileCheck(try request(surroundings.environment))
-        let report = try await surroundings.report(of: check, root, fetching: pull)
+        let report = try await surroundings.report(of: check, root, fetching: pull, own: true)
         let isBroken = report.examination.error != nil
         let counted = report.examination.warnings.filter { strict || $0.check?.origin != .stagerun }
         if sarif {
@@ -96,11 +96,14 @@ struct CheckCommand: StageCommand {
 
 extension Surroundings {
     /// The report of a check. The state directory is opened only when a base image is to be looked at, and not made for it.
-    func report(of check: DockerfileCheck, _ options: RootOption, fetching: Bool) async throws -> CheckReport {
-        guard check.wantsImages else { return try await check.report(images: nil, fetching: false) }
+    func report(
+        of check: DockerfileCheck, _ options: RootOption, fetching: Bool, own: Bool
+    ) async throws -> CheckReport {
         let path = try stateDirectory(option: options.root, isRoot: geteuid() == 0, environment: environment)
-        guard fetching || access(path, F_OK) == 0 else { return try await check.report(images: nil, fetching: false) }
-        return try await withRoot(options) { try await check.report(images: $0, fetching: fetching) }
+        guard check.wantsImages, fetching || access(path, F_OK) == 0 else {
+            return try await check.report(images: nil, fetching: false, own: own)
+        }
+        return try await withRoot(options) { try await check.report(images: $0, fetching: fetching, own: own) }
     }
 }
 
@@ -113,8 +116,7 @@ extension BuildCommand {
             try surroundings.output.write(call.isJSON ? text.json.pretty : text.table)
             return 0
         }
-        var report = try await surroundings.report(of: check, root, fetching: true)
-        report.examination.warnings.removeAll { $0.check?.origin == .stagerun }
+        let report = try await surroundings.report(of: check, root, fetching: true, own: false)
         if call.method == .check {
             let document = CheckDocument(report: report)
             try surroundings.output.write(call.isJSON ? document.json.pretty : document.text)

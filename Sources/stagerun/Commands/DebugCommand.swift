@@ -74,7 +74,12 @@ struct DebugParse: DebugSubcommand {
                 ])),
             .init(key: "heredocs", value: .array(instruction.heredocs.map(document))),
         ]
-        if let trigger = instruction.trigger.first { members.append(.init(key: "sub", value: document(trigger))) }
+        if var trigger = instruction.trigger.first {
+            // The heredocs are the instruction's, and so are the lines.
+            trigger.heredocs = []
+            trigger.range = instruction.range
+            members.append(.init(key: "sub", value: document(trigger)))
+        }
         return .object(members)
     }
 
