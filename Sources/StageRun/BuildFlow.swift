@@ -84,7 +84,7 @@ struct BuildFlow: Sendable {
         _ dockerfile: Dockerfile, _ source: DockerfileSource
     ) async throws(StageRunError) -> (BuildGraph, [String: StoredImage]) {
         var options = request.loweringOptions(dockerfile: source.path)
-        options.contexts = namedContexts
+        options.contexts = request.namedContexts
         options.entitlements = request.entitlements
         options.run = request.run
         let lowering = Lowering(dockerfile, options: options)

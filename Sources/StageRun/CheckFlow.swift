@@ -26,9 +26,16 @@ public struct DockerfileCheck: Sendable {
 
     /// Reads the Dockerfile and the ignore file that `request` names, and nothing else.
     public init(_ request: BuildRequest) throws(StageRunError) {
+        if request.context != nil {
+            throw .failed("only a Dockerfile on this machine can be looked at; give a directory as the context")
+        }
         self.request = request
         source = try DockerfileSource(request)
-        options = request.loweringOptions(dockerfile: source.path)
+        var options = request.loweringOptions(dockerfile: source.path)
+        options.contexts = request.namedContexts
+        // What a build needs to be allowed is no matter of how the file is written.
+        options.entitlements = Set(Entitlement.allCases)
+        self.options = options
     }
 
     /// Whether base images would tell more.

@@ -9,10 +9,10 @@ import StageHash
 import StageImage
 import StageStore
 
-extension BuildFlow {
+extension BuildRequest {
     /// What lowering has to know of `--build-context`.
     var namedContexts: [String: NamedContext] {
-        request.contexts.mapValues { source in
+        contexts.mapValues { source in
             switch source {
             case .image("scratch"): .scratch
             case .image(let name): .image(name)
@@ -21,7 +21,9 @@ extension BuildFlow {
             }
         }
     }
+}
 
+extension BuildFlow {
     /// The tree of a context; the main one's name is empty.
     func context(
         _ name: String, _ patterns: [String], _ inputs: BuildInputs

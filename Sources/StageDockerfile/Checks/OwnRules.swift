@@ -56,13 +56,17 @@ public struct ContextFacts: Sendable, Hashable {
 }
 
 extension Dockerfile {
+    /// Whether a source is fetched, and none of the context's.
+    fileprivate static func isRemote(_ source: String) -> Bool {
+        WebFile.isAddress(source) || ["git@", "git://", "ssh://"].contains { source.hasPrefix($0) }
+    }
+
     /// What `COPY` and `ADD` take from the context, as far as it is written without variables.
     public var contextSources: [String] {
         stages.flatMap(\.instructions).flatMap { instruction -> [String] in
             guard case .copy(let copy) = instruction.command, copy.from == nil else { return [] }
             return copy.sources.compactMap {
-                guard case .path(let word) = $0, !word.text.contains("$"), !RemoteSource.isHTTP(word.text),
-                    !RemoteSource.isGit(word.text)
+                guard case .path(let word) = $0, !word.text.contains("$"), !Self.isRemote(word.text)
                 else { return nil }
                 return BuildPath.source(word.text)
             }
@@ -109,7 +113,7 @@ public struct OwnChecks {
             isOnScratch = true
             directory = "/"
         case .image(let name): adviseUnpinned(name, stage)
-        case nil: break
+        case .context, nil: break
         }
         var hasContext = false
         for instruction in stage.instructions {
@@ -160,7 +164,7 @@ public struct OwnChecks {
         _ context: ContextFacts?
     ) -> Bool {
         var takesAll = false
-        for case .path(let word) in copy.sources where !RemoteSource.isHTTP(word.text) {
+        for case .path(let word) in copy.sources where !Dockerfile.isRemote(word.text) {
             let source = BuildPath.source(word.text)
             if source == "." {
                 takesAll = true
