@@ -44,7 +44,7 @@ extension StageLowering {
         let value = Copy(
             sources: sources, destination: BuildPath.destination(destination, in: state.workingDirectory),
             chown: chown.map(Owner.init(parsing:)), chmod: chmod, resetsOwner: copy.from == nil,
-            unpacksArchives: copy.unpack ?? copy.isAdd, excludes: copy.excludes.map(\.text))
+            unpacksArchives: copy.unpack ?? copy.isAdd, excludes: copy.excludes.map(\.text), time: scope.epoch)
         let step = isLink ? addLink(value, inputs, instruction) : addStep(.copy(value), inputs, instruction)
         record(copy, chown: chown, chmod: chmod, texts + [destination], step)
     }
@@ -77,7 +77,7 @@ extension StageLowering {
         let title = StepTitle.text(instruction.syntax, scope.expansion, state.variables)
         let alone = graph.add(
             .copy(copy), inputs: inputs, stage: state.name, title: title, source: instruction.range)
-        return addStep(.merge, [state.filesystem, alone], instruction)
+        return addStep(.merge(time: copy.time), [state.filesystem, alone], instruction)
     }
 
     /// Notes what is taken from a context, the main one or one with a name.

@@ -8,6 +8,9 @@ struct GlobalScope {
     /// What `FROM` can use, and what `ARG NAME` takes into a stage.
     private(set) var variables = Variables()
 
+    /// `SOURCE_DATE_EPOCH`, in seconds since 1970: the time of all that the build copies and makes, and of the image.
+    private(set) var epoch: Int64?
+
     private static let proxies = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"]
     /// Build arguments that mean something without being declared.
     private static let builtIn: Set<String> = [
@@ -30,6 +33,27 @@ struct GlobalScope {
             guard case .argument(let declarations) = instruction.command else { continue }
             for declaration in declarations { try declare(declaration) }
         }
+        epoch = try Self.epoch(
+            options.buildArguments["SOURCE_DATE_EPOCH"] ?? variables.value(of: "SOURCE_DATE_EPOCH") ?? "")
+    }
+
+    private static func epoch(_ text: String) throws(DockerfileError) -> Int64? {
+        if text.isEmpty { return nil }
+        guard let seconds = Int64(text), seconds >= 0 else {
+            throw DockerfileError(
+                "invalid SOURCE_DATE_EPOCH: `\(text)`",
+                hint: "give seconds since 1970, such as those of `git log -1 --format=%ct`")
+        }
+        return seconds
+    }
+
+    /// Build arguments that mean something to BuildKit and nothing here.
+    var idleArguments: [String] {
+        [
+            "BUILDKIT_INLINE_CACHE", "BUILDKIT_MULTI_PLATFORM", "BUILDKIT_SBOM_SCAN_CONTEXT",
+            "BUILDKIT_SBOM_SCAN_STAGE",
+            "BUILDKIT_SYNTAX",
+        ].filter { !["", "0", "false"].contains(options.buildArguments[$0] ?? "") }
     }
 
     private mutating func setPlatform(_ prefix: String, _ platform: Platform) {

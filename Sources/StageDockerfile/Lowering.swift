@@ -337,7 +337,7 @@ struct LoweringRound {
             skippedStages: layout.stages.filter { states[$0.index] == nil }.map {
                 SkippedStage(name: $0.title, instructions: $0.instructions.count, source: $0.range)
             },
-            contextPatterns: graph.contextPatterns, author: state.author)
+            contextPatterns: graph.contextPatterns, author: state.author, epoch: scope.epoch)
     }
 
     /// What is told of a build that succeeds.
@@ -345,7 +345,10 @@ struct LoweringRound {
         let unused = scope.unusedArguments(dockerfile).map {
             DockerfileWarning(rule: "", "build argument `\($0)` is not declared by any ARG", at: nil)
         }
+        let idle = scope.idleArguments.map {
+            DockerfileWarning(rule: "", "build argument `\($0)` has no effect in this version", at: nil)
+        }
         let checks = try options.checks(of: dockerfile)
-        return (warnings + unused).filter { checks.keeps($0) }
+        return (warnings + unused + idle).filter { checks.keeps($0) }
     }
 }

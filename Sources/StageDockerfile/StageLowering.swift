@@ -236,7 +236,8 @@ struct StageLowering {
         }
         let owner = state.settings.user.map(Owner.init(parsing:))
         let step = addStep(
-            .makeDirectory(MakeDirectory(path: directory, owner: owner)), [state.filesystem], instruction)
+            .makeDirectory(MakeDirectory(path: directory, owner: owner, time: scope.epoch)), [state.filesystem],
+            instruction)
         state.record("WORKDIR \(directory)", step: step)
     }
 

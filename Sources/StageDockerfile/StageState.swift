@@ -73,6 +73,11 @@ struct StageState {
         ports = parent.ports
         volumes = parent.volumes
         hasSetWorkdir = parent.hasSetWorkdir
+        // What the image has goes before an ARG of that name in the stage before, as in BuildKit.
+        for entry in environment.entries {
+            let name = String(entry.utf8.prefix { $0 != UInt8(ascii: "=") }) ?? entry
+            if let value = environment.value(of: name) { variables.set(name, value) }
+        }
         isBaseUnknown = parent.isBaseUnknown
     }
 

@@ -53,6 +53,21 @@ public struct Accounts: Sendable {
         public let name: String
     }
 
+    /// The numbers of `owner`, and what of it has no entry: such a user is 0:0, such a group the user's.
+    public func resolveLeniently(_ owner: Owner) -> (numbers: AccountNumbers, unknown: [Unknown]) {
+        var unknown: [Unknown] = []
+        var numbers = AccountNumbers(uid: 0, gid: 0)
+        do throws(Unknown) {
+            let (uid, gid) = try resolve(Owner(user: owner.user))
+            numbers = AccountNumbers(uid: uid, gid: gid)
+        } catch { unknown.append(error) }
+        guard let group = owner.group, !group.isEmpty else { return (numbers, unknown) }
+        do throws(Unknown) { numbers.gid = try resolve(Owner(user: "0", group: group)).gid } catch {
+            unknown.append(error)
+        }
+        return (numbers, unknown)
+    }
+
     /// The numbers of `owner`. A user given by number alone has that number for its group too; one given by name
     /// alone has the group of its entry.
     public func resolve(_ owner: Owner) throws(Unknown) -> (uid: UInt32, gid: UInt32) {

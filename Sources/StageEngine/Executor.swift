@@ -92,8 +92,33 @@ public protocol Executor: Sendable {
     ) async throws(ExecutorError) -> ExecOutcome
 }
 
-/// Turns an archive that `ADD` met into the tree that is in it.
+/// How an archive is unpacked.
+public struct Unpacking: Sendable, Hashable {
+    /// Who owns what the archive names, in place of its own owners; what it does not name is root's.
+    public var owner: AccountNumbers?
+    /// Makes the link groups of one unpacking its own.
+    public var linkSalt: [UInt8]
+
+    public init(owner: AccountNumbers? = nil, linkSalt: [UInt8] = []) {
+        self.owner = owner
+        self.linkSalt = linkSalt
+    }
+}
+
+/// A user and a group by number.
+public struct AccountNumbers: Sendable, Hashable {
+    public var uid: UInt32
+    public var gid: UInt32
+
+    public init(uid: UInt32, gid: UInt32) {
+        self.uid = uid
+        self.gid = gid
+    }
+}
+
+/// Unpacks archives that `ADD` meets.
 public protocol ArchiveUnpacker: Sendable {
-    /// The tree of the archive whose bytes are the content `digest`; nil when it is no archive.
-    func unpack(_ digest: Digest) throws(StoreError) -> TreeRef?
+    /// What the archive whose bytes are the content `digest` makes of the directory `base`, as `tar -x` there would; nil
+    /// when it is no archive. Its own entry for the top says nothing.
+    func unpack(_ digest: Digest, onto base: TreeRef, _ unpacking: Unpacking) throws(StoreError) -> TreeRef?
 }

@@ -12,6 +12,8 @@ struct Graft {
     private var editor: TreeEditor
     /// The tree that the step starts from: where names of accounts are looked up.
     private let base: TreeRef
+    /// What the person should know of how it was done.
+    private(set) var notes: [String] = []
 
     init(base: TreeRef, store: any TreeStore, unpacker: (any ArchiveUnpacker)?) {
         self.base = base
@@ -22,14 +24,16 @@ struct Graft {
 
     /// What `copy` makes of the base.
     mutating func apply(_ copy: Copy, _ selection: CopySelection) throws(CopyFailure) -> TreeRef {
-        let changes = try NodeChange(copy, base: base, store: store)
+        let changes = try NodeChange(
+            copy, owner: try copy.chown.map { owner throws(CopyFailure) in try numbers(owner) })
         let intoDirectory = copy.destination.hasSuffix("/") || copy.destination.hasSuffix("/.")
         for (index, source) in selection.sources.enumerated() {
             let destination = try resolved(TreePath(copy.destination))
             let change = changes.copying(source: index, to: destination)
-            if source.unpacks ?? copy.unpacksArchives, let tree = try unpacked(source) {
-                try merge(directory: tree, at: destination, change: change.unpacking, isTop: true)
-            } else {
+            let unpacks = source.unpacks ?? copy.unpacksArchives
+            var isDone = false
+            if unpacks { isDone = try unpack(source, at: destination, change) }
+            if !isDone {
                 try place(source, at: destination, intoDirectory: intoDirectory, change)
             }
         }
@@ -39,7 +43,11 @@ struct Graft {
     /// What `WORKDIR` makes of the base.
     mutating func apply(_ make: MakeDirectory) throws(CopyFailure) -> TreeRef {
         var attributes = Attributes(mode: 0o755)
-        if let owner = make.owner { (attributes.uid, attributes.gid) = try numbers(owner, base, store) }
+        if let owner = make.owner {
+            let account = try numbers(owner)
+            (attributes.uid, attributes.gid) = (account.uid, account.gid)
+        }
+        if let time = make.time { attributes.time = Timestamp(seconds: time) }
         try ensureDirectory(try resolved(TreePath(make.path)), attributes)
         return try commit()
     }
@@ -58,12 +66,59 @@ struct Graft {
         throw .refused(CopyError("too many symlinks on the way to \(path)"))
     }
 
-    private func unpacked(_ source: SelectedSource) throws(CopyFailure) -> TreeRef? {
-        guard case .node(let node) = source.entry, let file = node.file, let unpacker else { return nil }
-        do throws(StoreError) { return try unpacker.unpack(file.digest) } catch {
+    /// Unpacks an archive into the directory `path`, which is made for it. False when it is none.
+    private mutating func unpack(
+        _ source: SelectedSource, at path: TreePath, _ change: NodeChange
+    ) throws(CopyFailure) -> Bool {
+        guard case .node(let node) = source.entry, let file = node.file, let unpacker else { return false }
+        let unpacked: TreeRef
+        do throws(StoreError) {
+            var directory = try store.put(DirectoryObject(attributes: change.parents))
+            if case .directory(let found)? = try store.entry(at: path, in: try editor.commit()) { directory = found }
+            let unpacking = Unpacking(owner: change.owner, linkSalt: change.linkSalt)
+            guard let tree = try unpacker.unpack(file.digest, onto: directory, unpacking) else { return false }
+            unpacked = tree
+        } catch {
             if case .corrupt(let what) = error { throw .refused(CopyError("cannot unpack \(source.title): \(what)")) }
             throw .store(error)
         }
+        if path.isRoot {
+            editor = TreeEditor(unpacked, store: store)
+            return true
+        }
+        try ensureDirectory(path, change.parents)
+        do throws(StoreError) {
+            try editor.put(.directory(unpacked), at: path, parents: change.parents)
+        } catch { throw .store(error) }
+        return true
+    }
+
+    /// The numbers of an owner. As in docker, a name that the image does not know is 0 - but there has to be an image.
+    private mutating func numbers(_ owner: Owner) throws(CopyFailure) -> AccountNumbers {
+        if let uid = UInt32(owner.user), owner.group.map({ UInt32($0) != nil }) ?? true {
+            return AccountNumbers(uid: uid, gid: owner.group.flatMap { UInt32($0) } ?? uid)
+        }
+        let accounts: Accounts
+        let isNothing: Bool
+        do throws(StoreError) {
+            accounts = try Accounts(base, store: store)
+            isNothing = try store.directory(base.object).items.isEmpty
+        } catch { throw .store(error) }
+        let resolved = accounts.resolveLeniently(owner)
+        if let unknown = resolved.unknown.first, isNothing {
+            throw .refused(
+                CopyError(
+                    "the \(unknown.kind) \(unknown.name) cannot be looked up: there is no filesystem yet",
+                    advice: "give a number: --link and scratch know no accounts"))
+        }
+        for unknown in resolved.unknown {
+            let file = unknown.kind == "user" ? "/etc/passwd" : "/etc/group"
+            let names = unknown.kind == "user" ? accounts.users.map(\.name) : accounts.groups.map(\.name)
+            let near = Spelling.closest(unknown.name, among: names).map { " (did you mean \($0)?)" } ?? ""
+            notes.append(
+                "the \(unknown.kind) \(unknown.name) is not in the image's \(file)\(near): root takes its place")
+        }
+        return resolved.numbers
     }
 
     private mutating func look(_ path: TreePath) throws(CopyFailure) -> TreeEditor.Found? {
@@ -113,7 +168,7 @@ struct Graft {
     }
 
     private mutating func put(_ node: Node, at path: TreePath, _ change: NodeChange) throws(CopyFailure) {
-        if case .directory? = try look(path), !change.replaces {
+        if case .directory? = try look(path) {
             throw .refused(
                 CopyError(
                     "\(path) is a directory and a file would replace it",
@@ -141,16 +196,8 @@ struct Graft {
         if path.components.count > TreePath.depthLimit { throw .store(.tooDeep(path)) }
         let found = try look(path)
         switch found {
-        case .node where isTop || !change.replaces:
+        case .node:
             throw .refused(CopyError("\(path) is not a directory and a directory would replace it"))
-        case .node(let node):
-            if case .symlink = node.content {
-                let target = try resolved(path)
-                if case .directory? = try look(target) {
-                    return try merge(directory: tree, at: target, change: change, isTop: true)
-                }
-            }
-            return try graft(tree, at: path, change)
         case nil where !isTop:
             return try graft(tree, at: path, change)
         case nil:
@@ -174,38 +221,20 @@ struct Graft {
     }
 }
 
-private func numbers(
-    _ owner: Owner, _ tree: TreeRef, _ store: any TreeStore
-) throws(CopyFailure) -> (uid: UInt32, gid: UInt32) {
-    if let uid = UInt32(owner.user), owner.group.map({ UInt32($0) != nil }) ?? true {
-        return (uid, owner.group.flatMap { UInt32($0) } ?? uid)
-    }
-    let accounts: Accounts
-    do throws(StoreError) { accounts = try Accounts(tree, store: store) } catch { throw .store(error) }
-    do throws(Accounts.Unknown) {
-        return try accounts.resolve(owner)
-    } catch {
-        let names = error.kind == "user" ? accounts.users.map(\.name) : accounts.groups.map(\.name)
-        let near = Spelling.hint(error.name, among: names)
-        let file = error.kind == "user" ? "/etc/passwd" : "/etc/group"
-        throw .refused(
-            CopyError(
-                "the \(error.kind) \(error.name) is not in the image's \(file)",
-                advice: near ?? "a number works without an entry"))
-    }
-}
-
 /// What `--chown` and `--chmod` do to each copied node.
 private struct NodeChange {
-    let owner: (uid: UInt32, gid: UInt32)?
+    let owner: AccountNumbers?
     let mode: FileModeChange?
+    /// What all that is copied has in place of its own times.
+    let time: Timestamp?
     /// Makes the link groups of one copied source its own: names that were one file are one file again, but never the
     /// same one as the source, or as another copy of it.
-    private var linkSalt: [UInt8] = []
-    /// Whether a file may take the place of a directory, and a directory that of a file.
-    private(set) var replaces = false
+    let linkSalt: [UInt8]
 
-    init(_ copy: Copy, base: TreeRef, store: any TreeStore) throws(CopyFailure) {
+    init(_ copy: Copy, owner: AccountNumbers?) throws(CopyFailure) {
+        self.owner = owner
+        time = copy.time.map { Timestamp(seconds: $0) }
+        linkSalt = []
         if let chmod = copy.chmod {
             guard let change = FileModeChange(chmod) else {
                 throw .refused(
@@ -217,35 +246,30 @@ private struct NodeChange {
         } else {
             mode = nil
         }
-        if let chown = copy.chown { owner = try numbers(chown, base, store) } else { owner = nil }
     }
 
-    private init(owner: (uid: UInt32, gid: UInt32)?, mode: FileModeChange?, linkSalt: [UInt8]) {
-        self.owner = owner
-        self.mode = mode
+    private init(_ other: NodeChange, linkSalt: [UInt8]) {
+        owner = other.owner
+        mode = other.mode
+        time = other.time
         self.linkSalt = linkSalt
-    }
-
-    /// For what comes from an archive: it brings its modes, and replaces what is of another kind, as tar does.
-    var unpacking: NodeChange {
-        var change = NodeChange(owner: owner, mode: nil, linkSalt: linkSalt)
-        change.replaces = true
-        return change
     }
 
     /// The change for the source of this number.
     func copying(source: Int, to destination: TreePath) -> NodeChange {
-        NodeChange(
-            owner: owner, mode: mode, linkSalt: Array("\(source) ".utf8) + destination.relativeBytes)
+        NodeChange(self, linkSalt: Array("\(source) ".utf8) + destination.relativeBytes)
     }
 
     /// The attributes of directories that have to be made on the way.
-    var parents: Attributes { Attributes(mode: 0o755, uid: owner?.uid ?? 0, gid: owner?.gid ?? 0) }
+    var parents: Attributes {
+        Attributes(mode: 0o755, uid: owner?.uid ?? 0, gid: owner?.gid ?? 0, time: time ?? .epoch)
+    }
 
     func applied(to node: Node) -> Node {
         var node = node
         if case .symlink = node.content {
-            if let owner { (node.attributes.uid, node.attributes.gid) = owner }
+            if let owner { (node.attributes.uid, node.attributes.gid) = (owner.uid, owner.gid) }
+            if let time { node.attributes.time = time }
         } else {
             node.attributes = changed(node.attributes, isDirectory: false)
         }
@@ -264,7 +288,8 @@ private struct NodeChange {
 
     private func changed(_ attributes: Attributes, isDirectory: Bool) -> Attributes {
         var attributes = attributes
-        if let owner { (attributes.uid, attributes.gid) = owner }
+        if let owner { (attributes.uid, attributes.gid) = (owner.uid, owner.gid) }
+        if let time { attributes.time = time }
         if let mode { attributes.mode = mode.applied(to: attributes.mode, isDirectory: isDirectory) }
         return attributes
     }

@@ -22,15 +22,18 @@ extension KeyEncoder {
         case .makeDirectory(let make):
             field("operation", "make directory")
             field("path", make.path)
+            if let time = make.time { field("time", "\(time)") }
             field("owner", owner: make.owner)
-        case .merge:
+        case .merge(let time):
             field("operation", "merge")
+            if let time { field("time", "\(time)") }
             if inputs.count == 2 { field("merged", inputs[1].identity) }
         case .copy(let copy):
             field("operation", copy.unpacksArchives ? "add" : "copy")
             field("destination", copy.destination)
             field("owner", owner: copy.chown)
             field("mode", copy.chmod ?? "")
+            if let time = copy.time { field("time", "\(time)") }
             for source in selection?.sources ?? [] {
                 field("source name", bytes: source.name?.bytes ?? [])
                 field("source is directory", source.isDirectory)

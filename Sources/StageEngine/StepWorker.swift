@@ -140,11 +140,17 @@ struct StepWorker: Sendable {
             var graft = Graft(base: base, store: store, unpacker: unpacker)
             do throws(CopyFailure) {
                 guard let selection = keyed.selection else { return base }
-                return try graft.apply(copy, selection)
+                let tree = try graft.apply(copy, selection)
+                tell(graft.notes, log)
+                return tree
             } catch { throw failure(step, error) }
         case .makeDirectory(let make):
             var graft = Graft(base: base, store: store, unpacker: unpacker)
-            do throws(CopyFailure) { return try graft.apply(make) } catch { throw failure(step, error) }
+            do throws(CopyFailure) {
+                let tree = try graft.apply(make)
+                tell(graft.notes, log)
+                return tree
+            } catch { throw failure(step, error) }
         case .merge:
             guard keyed.inputs.count == 2 else { return base }
             let merge = TreeMerge(store: store)
@@ -152,6 +158,10 @@ struct StepWorker: Sendable {
         case .scratch, .image, .context, .remote:
             return base
         }
+    }
+
+    private func tell(_ notes: [String], _ log: StepLog) {
+        for note in notes { log.append(.error, Array("warning: \(note)\n".utf8), store: store) }
     }
 
     private func run(
@@ -184,7 +194,8 @@ struct StepWorker: Sendable {
     ) throws(BuildError) -> (record: StepRecord, isNew: Bool) {
         do throws(StoreError) {
             let input = keyed.inputs.first
-            let earlier = try store.outcome(from: input, to: tree)
+            // Times are no part of an identity: where they were asked for, an equal outcome with others will not do.
+            let earlier = step.operation.fixesTimes ? nil : try store.outcome(from: input, to: tree)
             let elapsed = ContinuousClock.now - begin
             var record = StepRecord(
                 key: keyed.key, keyText: keyed.text, title: step.title, stage: step.stage, input: input, result: tree,
@@ -215,6 +226,18 @@ struct StepWorker: Sendable {
         switch error {
         case .refused(let error): .stepFailed(step: step, message: error.message, advice: error.advice)
         case .store(let error): .store(error)
+        }
+    }
+}
+
+extension Operation {
+    /// Whether the times of what it leaves are part of what was asked for.
+    fileprivate var fixesTimes: Bool {
+        switch self {
+        case .copy(let copy): copy.time != nil
+        case .makeDirectory(let make): make.time != nil
+        case .merge(let time): time != nil
+        case .scratch, .image, .context, .remote, .run: false
         }
     }
 }

@@ -109,7 +109,9 @@ public enum Operation: Sendable, Hashable {
     /// `COPY` and `ADD` of files: a graft.
     case copy(Copy)
     /// `COPY --link`: the second input over the first, whatever is in the first.
-    case merge
+    ///
+    /// `time` is that of the copy, if it has one.
+    case merge(time: Int64?)
     /// `RUN`.
     case run(Run)
 }
@@ -119,8 +121,11 @@ public struct MakeDirectory: Sendable, Hashable {
     /// Absolute.
     public var path: String
     public var owner: Owner?
+    /// Of what is made, in seconds since 1970; nil for 0.
+    public var time: Int64?
 
-    public init(path: String, owner: Owner? = nil) {
+    public init(path: String, owner: Owner? = nil, time: Int64? = nil) {
+        self.time = time
         self.path = path
         self.owner = owner
     }
@@ -164,11 +169,14 @@ public struct Copy: Sendable, Hashable {
     public var unpacksArchives: Bool
     /// `--exclude`: patterns as in an ignore file, relative to each source directory.
     public var excludes: [String]
+    /// What everything that is copied has for its time, in seconds since 1970; nil leaves the sources' own.
+    public var time: Int64?
 
     public init(
         sources: [Source], destination: String, chown: Owner? = nil, chmod: String? = nil, resetsOwner: Bool,
-        unpacksArchives: Bool = false, excludes: [String] = []
+        unpacksArchives: Bool = false, excludes: [String] = [], time: Int64? = nil
     ) {
+        self.time = time
         self.sources = sources
         self.destination = destination
         self.chown = chown
@@ -210,12 +218,16 @@ public struct BuildGraph: Sendable {
     public var contextPatterns: [String: [String]]
     /// The image's author, as `MAINTAINER` has it.
     public var author: String?
+    /// `SOURCE_DATE_EPOCH`: when the image was made, whatever the clock says.
+    public var epoch: Int64?
 
     public init(
         steps: [Step], target: StepID, config: ImageSettings, history: [HistoryEntry], base: String?,
         platform: Platform,
-        skippedStages: [SkippedStage] = [], contextPatterns: [String: [String]] = [:], author: String? = nil
+        skippedStages: [SkippedStage] = [], contextPatterns: [String: [String]] = [:], author: String? = nil,
+        epoch: Int64? = nil
     ) {
+        self.epoch = epoch
         self.steps = steps
         self.target = target
         self.config = config

@@ -101,8 +101,9 @@ public struct ImageSettings: Sendable, Hashable, Codable {
         try container.encodeIfPresent(user, forKey: .user)
         if !exposedPorts.isEmpty { try container.encode(set(exposedPorts), forKey: .exposedPorts) }
         if !environment.isEmpty { try container.encode(environment, forKey: .environment) }
-        try container.encodeIfPresent(entrypoint, forKey: .entrypoint)
-        try container.encodeIfPresent(command, forKey: .command)
+        // As docker's `omitempty` has it: an empty list is none.
+        if let entrypoint, !entrypoint.isEmpty { try container.encode(entrypoint, forKey: .entrypoint) }
+        if let command, !command.isEmpty { try container.encode(command, forKey: .command) }
         try container.encodeIfPresent(argumentsEscaped, forKey: .argumentsEscaped)
         if !volumes.isEmpty { try container.encode(set(volumes), forKey: .volumes) }
         try container.encodeIfPresent(workingDirectory, forKey: .workingDirectory)
@@ -110,6 +111,6 @@ public struct ImageSettings: Sendable, Hashable, Codable {
         try container.encodeIfPresent(stopSignal, forKey: .stopSignal)
         try container.encodeIfPresent(healthcheck, forKey: .healthcheck)
         if !onBuild.isEmpty { try container.encode(onBuild, forKey: .onBuild) }
-        try container.encodeIfPresent(shell, forKey: .shell)
+        if let shell, !shell.isEmpty { try container.encode(shell, forKey: .shell) }
     }
 }

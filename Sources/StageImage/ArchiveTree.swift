@@ -20,7 +20,24 @@ public enum ArchiveReader {
         try tree(of: DescriptorSource(file.fd, offset: 0, size: file.size, name: name), in: store)
     }
 
+    /// What the archive that `content` is makes of the directory `base`; nil when it is no archive.
+    ///
+    /// - Parameters:
+    ///   - owner: of what the archive names, in place of its own.
+    ///   - linkSalt: makes the link groups of one unpacking its own.
+    public static func unpack(
+        _ content: Digest, onto base: TreeRef, in store: any TreeStore, owner: (uid: UInt32, gid: UInt32)?,
+        linkSalt: [UInt8]
+    ) throws(ImageError) -> TreeRef? {
+        let source = try ContentReader(content, store: store)
+        return try layer(of: source, in: store)?.unpack(onto: base, owner: owner, linkSalt: linkSalt, in: store)
+    }
+
     private static func tree(of source: any ByteSource, in store: any TreeStore) throws(ImageError) -> TreeRef? {
+        try layer(of: source, in: store)?.apply(to: nil, in: store)
+    }
+
+    private static func layer(of source: any ByteSource, in store: any TreeStore) throws(ImageError) -> ParsedLayer? {
         let (plain, compression) = try decompressing(source)
         let start: [UInt8]
         do throws(ImageError) { start = try plain.peek(TarField.block) } catch {
@@ -29,15 +46,13 @@ public enum ArchiveReader {
             throw error
         }
         guard isTar(start) else { return nil }
-        let layer: ParsedLayer
         do throws(ImageError) {
-            layer = try ParsedLayer(
+            return try ParsedLayer(
                 reading: PrefixedSource(start, plain), into: store, keepsRecipe: false, whiteouts: false)
         } catch {
             if case .none = compression, case .malformedTar(0, _) = error { return nil }
             throw error
         }
-        return try layer.apply(to: nil, in: store)
     }
 
     private static func isTar(_ start: [UInt8]) -> Bool {

@@ -18,16 +18,36 @@ extension ParsedLayer {
     }
 }
 
+extension ParsedLayer {
+    /// This archive unpacked into `base`, as `tar -x` does it: directories that it does not name keep what they have, a
+    /// directory that it does name follows a symlink that stands for it, and its entry for the top says nothing.
+    func unpack(
+        onto base: TreeRef, owner: (uid: UInt32, gid: UInt32)?, linkSalt: [UInt8], in store: any DirectorySink
+    ) throws(ImageError) -> TreeRef {
+        var application = LayerApplication(
+            base, store: store, salt: Digest.of(diffID.bytes + linkSalt), unpacksInto: true)
+        for entry in entries where !entry.path.isRoot {
+            var attributes = entry.attributes
+            if let owner { (attributes.uid, attributes.gid) = owner }
+            try application.add(LayerEntry(path: entry.path, kind: entry.kind, attributes: attributes))
+        }
+        return try application.commit()
+    }
+}
+
 /// A tree while a layer goes onto it.
 private struct LayerApplication {
     private var editor: TreeEditor
     private let salt: Digest
+    /// An archive, not a layer: a directory entry follows a symlink.
+    private let unpacksInto: Bool
     /// Directories by the paths that were used for them.
     private var resolved: [TreePath: TreePath] = [:]
 
     private static let parents = Attributes(mode: 0o755)
 
-    init(_ base: TreeRef?, store: any DirectorySink, salt: Digest) {
+    init(_ base: TreeRef?, store: any DirectorySink, salt: Digest, unpacksInto: Bool = false) {
+        self.unpacksInto = unpacksInto
         editor = TreeEditor(base, store: store)
         self.salt = salt
     }
@@ -61,8 +81,10 @@ private struct LayerApplication {
         case .removal, .opaque:
             return
         case .directory:
-            let path = try place(entry)
-            if case .node(let old)? = try look(path), case .symlink = old.content { resolved = [:] }
+            var path = try place(entry)
+            if case .node(let old)? = try look(path), case .symlink = old.content {
+                if unpacksInto { path = try directory(entry.path, for: entry) } else { resolved = [:] }
+            }
             try storing { () throws(StoreError) in
                 try editor.putDirectory(entry.attributes, at: path, parents: Self.parents)
             }

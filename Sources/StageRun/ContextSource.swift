@@ -100,7 +100,7 @@ extension BuildFlow {
                 guard case .node(let node)? = try store.directory(tree.object).items.first?.entry,
                     let file = node.file
                 else { throw .corrupt("what was fetched is not there") }
-                return (file.digest, try? LayerArchives(store: store).unpack(file.digest))
+                return (file.digest, (try? ArchiveReader.tree(of: file.digest, in: store)) ?? nil)
             } catch { throw .store(error) }
         }
         if let context = unpacked.1 { return try await inputs(in: context, name: name) }

@@ -23,19 +23,32 @@ extension BuildFlow {
         return try await root.image(configuration, layers)
     }
 
+    /// What docker knows the history of a Dockerfile by.
+    private static let historyComment = "buildkit.dockerfile.v0"
+
     /// The base's entries, then ours: each layer has the time its step ran, an entry without one that of the entry before.
     private func history(
         of graph: BuildGraph, _ outcomes: [StepOutcome], _ inherited: ImageConfiguration?,
         into configuration: inout ImageConfiguration
     ) {
-        let times = graph.history.map { entry in entry.step.flatMap { outcomes[$0.index].record?.created } }
+        let epoch = graph.epoch.map { Timestamp(seconds: $0) }
+        let times = graph.history.map { entry in epoch ?? entry.step.flatMap { outcomes[$0.index].record?.created } }
         var latest = inherited?.creationTime ?? times.lazy.compactMap { $0 }.first ?? .epoch
         var entries = inherited?.history ?? []
         for (entry, time) in zip(graph.history, times) {
             latest = time ?? latest
             entries.append(
                 ImageConfiguration.History(
-                    created: latest, createdBy: entry.createdBy, comment: "stagerun", emptyLayer: entry.step == nil))
+                    created: latest, createdBy: entry.createdBy, comment: Self.historyComment,
+                    emptyLayer: entry.step == nil))
+        }
+        if let epoch {
+            // What the base brings is not younger than what is made of it.
+            for index in entries.indices
+            where entries[index].created.flatMap(RFC3339.parse).map({ $0 > epoch }) ?? false {
+                entries[index].created = RFC3339.format(epoch)
+            }
+            latest = epoch
         }
         configuration.history = entries
         configuration.created = RFC3339.format(latest)
@@ -122,8 +135,12 @@ func imaging<R>(_ body: () throws(ImageError) -> R) throws(StageRunError) -> R {
 struct LayerArchives: ArchiveUnpacker {
     let store: Store
 
-    func unpack(_ digest: Digest) throws(StoreError) -> TreeRef? {
-        do throws(ImageError) { return try ArchiveReader.tree(of: digest, in: store) } catch {
+    func unpack(_ digest: Digest, onto base: TreeRef, _ unpacking: Unpacking) throws(StoreError) -> TreeRef? {
+        do throws(ImageError) {
+            let owner = unpacking.owner.map { (uid: $0.uid, gid: $0.gid) }
+            return try ArchiveReader.unpack(
+                digest, onto: base, in: store, owner: owner, linkSalt: unpacking.linkSalt)
+        } catch {
             if case .store(let error) = error { throw error }
             throw .corrupt(error.description)
         }

@@ -83,7 +83,8 @@ extension EndToEnd {
                 mkdir kinds links; mkdir kinds/file kinds/link; echo A > kinds/dir; echo B > kinds/file/x; echo C > kinds/link/new
                 echo l > links/a; ln links/a links/b; chmod 4711 links/a
                 for d in kinds links; do tar --owner=7 --group=8 --numeric-owner -C $d -czf $d.tar.gz .; done
-                rm -r kinds links
+                rm -r kinds links; mkdir -p bare/deep bare/s; echo f > bare/deep/f; chmod 640 bare/deep/f; chmod 711 bare/s
+                tar --owner=7 --group=8 --numeric-owner --no-recursion -C bare -cf bare.tar deep/f s; rm -r bare
                 """
             try expectSuccess(try await command("sh", "-ec", script, "context", context))
             return context
@@ -210,6 +211,21 @@ extension EndToEnd {
                     "t/dir|f|644|7:8|2|1 links", "t/file/x|f|644|7:8|2|1 links", "t/link|l|0:0|real",
                     "t/real/new|f|644|7:8|2|1 links", "t/real/old|f|644|0:0|0|1 links",
                 ], absent: ["t/dir/in"]),
+            LanguageCase(
+                "directories that an archive does not name stay as they are",
+                """
+                RUN mkdir -p /t/deep /t/real && chmod 1777 /t /t/deep && chown 3:4 /t/deep && ln -s real /t/s && chmod 700 /t/real
+                ADD --chown=5:6 bare.tar /t
+                ADD --chown=5:6 bare.tar /u/v/
+                """,
+                [
+                    "t|d|1777|0:0", "t/deep|d|1777|3:4", "t/deep/f|f|640|5:6|2|1 links", "t/real|d|711|5:6",
+                    "u|d|755|5:6", "u/v|d|755|5:6", "u/v/deep|d|755|0:0", "u/v/s|d|711|5:6", "t/s|l|0:0|real",
+                ]),
+            LanguageCase(
+                "names of accounts that are not there are root's",
+                "COPY --chown=nobody-here:no-such a.txt /a\nCOPY --chown=12:no-such a.txt /b\nUSER nobody-here\nWORKDIR /w\nUSER 0",
+                ["a|f|644|0:0|2|1 links", "b|f|644|12:12|2|1 links", "w|d|755|0:0"]),
             LanguageCase(
                 "links in an archive, unpacked twice",
                 "ADD links.tar.gz /x\nADD --chown=5:6 links.tar.gz /y/\nCOPY links.tar.gz /z/",

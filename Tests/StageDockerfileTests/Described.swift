@@ -57,7 +57,7 @@ extension StageGraph.Operation {
         case .remote(.web(let file)):
             return "web \(file.url) as \(file.name)\(file.checksum.map { " " + $0 } ?? "")"
         case .remote(.git(let source)): return "git \(source.golden)"
-        case .merge: return "merge"
+        case .merge(let time): return "merge" + (time.map { " at \($0)" } ?? "")
         case .makeDirectory(let made): return "mkdir \(made.path)\(made.owner.map { " owner \($0.golden)" } ?? "")"
         case .copy(let copy):
             let sources = copy.sources.map {
@@ -71,7 +71,7 @@ extension StageGraph.Operation {
             return "copy \(sources.joined(separator: " ")) -> \(copy.destination)"
                 + (copy.chown.map { " chown \($0.golden)" } ?? "") + (copy.chmod.map { " chmod \($0)" } ?? "")
                 + (copy.resetsOwner ? " reset" : "") + (copy.unpacksArchives ? " unpack" : "")
-                + (copy.excludes.isEmpty ? "" : " exclude \(copy.excludes)")
+                + (copy.excludes.isEmpty ? "" : " exclude \(copy.excludes)") + (copy.time.map { " at \($0)" } ?? "")
         case .run(let run):
             return "run \(run.arguments) env \(run.environment) in \(run.workingDirectory)"
                 + (run.user.isEmpty ? "" : " as \(run.user)") + (run.network == .none ? " offline" : "")

@@ -94,6 +94,47 @@ import Testing
         #expect(try bench.graph("FROM a\nENTRYPOINT []").config.entrypoint == nil)
     }
 
+    @Test func theImagesVariablesComeBackInAStageOnAStage() throws {
+        let graph = try Bench().graph("FROM a AS x\nENV A=1\nARG A=2 B=3\nRUN one\nFROM x\nRUN two")
+        let environments = graph.steps.compactMap { step -> [String]? in
+            guard case .run(let run) = step.operation else { return nil }
+            return run.environment.filter { !$0.hasPrefix("PATH=") }.sorted()
+        }
+        #expect(environments == [["A=2", "B=3"], ["A=1", "B=3"]])
+    }
+
+    @Test func theTimeOfASource() throws {
+        var bench = Bench()
+        let text = "FROM a\nWORKDIR /w\nCOPY x y\nCOPY --link x z\nRUN c"
+        bench.options.buildArguments = ["SOURCE_DATE_EPOCH": "1700000000"]
+        let graph = try bench.graph(text)
+        #expect(graph.epoch == 1_700_000_000)
+        let timed = graph.steps.filter { step in
+            switch step.operation {
+            case .makeDirectory(let make): make.time == 1_700_000_000
+            case .copy(let copy): copy.time == 1_700_000_000
+            case .merge(let time): time == 1_700_000_000
+            default: false
+            }
+        }
+        #expect(timed.count == 4)
+        #expect(try Bench().graph("ARG SOURCE_DATE_EPOCH=5\n" + text).epoch == 5)
+        #expect(try Bench().graph("ARG SOURCE_DATE_EPOCH\n" + text).epoch == nil)
+        bench.options.buildArguments = ["SOURCE_DATE_EPOCH": ""]
+        #expect(try bench.graph(text).epoch == nil)
+        bench.options.buildArguments = ["SOURCE_DATE_EPOCH": "yesterday"]
+        #expect(bench.rendered(text).contains("invalid SOURCE_DATE_EPOCH: `yesterday`"))
+    }
+
+    @Test func buildArgumentsThatDoNothingSaySo() throws {
+        var bench = Bench()
+        bench.options.buildArguments = ["BUILDKIT_INLINE_CACHE": "1", "BUILDKIT_MULTI_PLATFORM": "0"]
+        #expect(
+            try bench.lower("FROM a").warnings.map(\.description) == [
+                "build argument `BUILDKIT_INLINE_CACHE` has no effect in this version"
+            ])
+    }
+
     @Test func labelsOfTheCallerComeLast() throws {
         var bench = Bench()
         bench.options.labels = ["a": "cli", "n": "1"]

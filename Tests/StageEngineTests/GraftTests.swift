@@ -213,24 +213,32 @@ import Testing
     /// Every file is an archive of the same tree.
     private struct OneArchive: ArchiveUnpacker {
         let tree: TreeRef
-        func unpack(_ file: Digest) throws(StoreError) -> TreeRef? { tree }
+        let store: MemoryStore
+
+        func unpack(_ file: Digest, onto base: TreeRef, _ unpacking: Unpacking) throws(StoreError) -> TreeRef? {
+            try TreeMerge(store: store).merged(tree, over: base)
+        }
     }
 
-    @Test func anArchiveReplacesWhatIsOfAnotherKind() throws {
-        let base = try tree([
-            "t/dir/keep": "1", "t/file": "2", "t/real/old": "3", "t/link": "->real", "t/loose": "->nowhere",
-        ])
-        let archive = try tree(["dir": "A", "file/x": "B", "link/new": "C", "loose/y": "D"])
-        let copy = Copy(
-            sources: [.path(input: 1, pattern: "a.tar")], destination: "/t", resetsOwner: true, unpacksArchives: true)
-        let selection = try CopySelection(copy, inputs: [base, try tree(["a.tar": "x"])], store: store)
-        var graft = Graft(base: base, store: store, unpacker: OneArchive(tree: archive))
+    @Test func anArchiveGoesOntoWhatIsThere() throws {
+        let base = try tree(["t/dir/keep": "1", "t/file": "2"])
+        let archive = try tree(["dir/new": "A", "file": "B"])
+        func add(to destination: String) throws -> [String] {
+            let copy = Copy(
+                sources: [.path(input: 1, pattern: "a.tar")], destination: destination, chown: Owner(user: "5"),
+                resetsOwner: true, unpacksArchives: true)
+            let selection = try CopySelection(copy, inputs: [base, try tree(["a.tar": "x"])], store: store)
+            var graft = Graft(base: base, store: store, unpacker: OneArchive(tree: archive, store: store))
+            return try list(try graft.apply(copy, selection))
+        }
         #expect(
-            try list(try graft.apply(copy, selection)) == [
-                "/t/ 700 0:0", "/t/dir 640 0:0 A", "/t/file/ 700 0:0", "/t/file/x 640 0:0 B", "/t/link ->real",
-                "/t/loose/ 700 0:0", "/t/loose/y 640 0:0 D", "/t/real/ 700 0:0", "/t/real/new 640 0:0 C",
-                "/t/real/old 640 0:0 3",
+            try add(to: "/t") == [
+                "/t/ 700 0:0", "/t/dir/ 700 0:0", "/t/dir/keep 640 0:0 1", "/t/dir/new 640 0:0 A", "/t/file 640 0:0 B",
             ])
+        #expect(try add(to: "/u/v").prefix(2) == ["/t/ 700 0:0", "/t/dir/ 700 0:0"])
+        #expect(try add(to: "/u/v").filter { $0.hasPrefix("/u") }.prefix(2) == ["/u/ 755 5:5", "/u/v/ 755 5:5"])
+        #expect(try add(to: "/").contains("/file 640 0:0 B"))
+        #expect(throws: CopyFailure.self) { try add(to: "/t/file") }
     }
 
     @Test func refusals() {
@@ -248,12 +256,53 @@ import Testing
             refusal { try copy(["a"], to: "/", from: ["a": "1"], onto: [:], chmod: "rwx") }.hasPrefix(
                 "--chmod=rwx is no mode"))
         #expect(
-            refusal {
-                try copy(
-                    ["a"], to: "/", from: ["a": "1"], onto: ["etc/passwd": "node:x:1:1::/:/\n"],
-                    chown: Owner(user: "nod"))
+            refusal { try copy(["a"], to: "/", from: ["a": "1"], onto: [:], chown: Owner(user: "nod")) }.hasPrefix(
+                "the user nod cannot be looked up: there is no filesystem yet"))
+    }
+
+    @Test func accountsThatAreNotThereAreRoots() throws {
+        let base = try tree(["etc/passwd": "node:x:7:8::/:/\n", "etc/group": "crew:x:9:\n"])
+        func owner(_ owner: Owner) throws -> (String, [String]) {
+            let copy = Copy(
+                sources: [.text(name: "f", content: "")], destination: "/f", chown: owner, resetsOwner: true)
+            let selection = try CopySelection(copy, inputs: [base], store: store)
+            var graft = Graft(base: base, store: store, unpacker: nil)
+            let lines = try list(try graft.apply(copy, selection))
+            return (lines.first { $0.hasPrefix("/f") } ?? "", graft.notes)
+        }
+        #expect(try owner(Owner(user: "node")).0 == "/f 644 7:8 ")
+        #expect(try owner(Owner(user: "node")).1 == [])
+        #expect(try owner(Owner(user: "nod")).0 == "/f 644 0:0 ")
+        #expect(
+            try owner(Owner(user: "nod")).1 == [
+                "the user nod is not in the image's /etc/passwd (did you mean node?): root takes its place"
+            ])
+        #expect(try owner(Owner(user: "node", group: "none")).0 == "/f 644 7:8 ")
+        #expect(try owner(Owner(user: "gone", group: "crew")).0 == "/f 644 0:9 ")
+        #expect(try owner(Owner(user: "12", group: "none")).0 == "/f 644 12:12 ")
+    }
+
+    @Test func timesThatAreAskedFor() throws {
+        let base = try tree(["d/old": "1"])
+        let copy = Copy(
+            sources: [.path(input: 1, pattern: ".")], destination: "/d/e", resetsOwner: true, time: 1234)
+        let selection = try CopySelection(copy, inputs: [base, try tree(["x/y": "2", "l": "->x"])], store: store)
+        var graft = Graft(base: base, store: store, unpacker: nil)
+        let result = try graft.apply(copy, selection)
+        for path in ["/d/e/x/y", "/d/e/l"] {
+            guard case .node(let node)? = try store.entry(at: TreePath(path), in: result) else {
+                Issue.record("\(path)")
+                continue
             }
-                == "the user nod is not in the image's /etc/passwd (did you mean `node`?)")
+            #expect(node.attributes.time.seconds == 1234)
+        }
+        for (path, time) in [("/d", 0), ("/d/e", 1234), ("/d/e/x", 1234)] {
+            guard case .directory(let ref)? = try store.entry(at: TreePath(path), in: result) else {
+                Issue.record("\(path)")
+                continue
+            }
+            #expect((try store.directory(ref.object).attributes.time.seconds == 1234) == (time == 1234), "\(path)")
+        }
     }
 
     @Test func workdirMakesWhatIsMissing() throws {

@@ -46,6 +46,12 @@ struct SourceOptions: ParsableArguments, Sendable {
             }
             request.buildArguments[pair.name] = pair.value
         }
+        // As docker does: whoever sets it means every tool.
+        if request.buildArguments["SOURCE_DATE_EPOCH"] == nil, let epoch = environment("SOURCE_DATE_EPOCH"),
+            !epoch.isEmpty
+        {
+            request.buildArguments["SOURCE_DATE_EPOCH"] = epoch
+        }
         try setContext(&request)
         request.dockerfile = file == "-" ? "/dev/stdin" : file
         if file == "" { throw UsageError("-f is empty; give the path of a Dockerfile") }
