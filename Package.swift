@@ -33,6 +33,7 @@ let package = Package(
         .target(name: "CSandbox"),
         .target(name: "CSHA256"),
         .target(name: "CGear"),
+        .target(name: "CURing", linkerSettings: [.linkedLibrary("uring")]),
         .systemLibrary(name: "CXXHash", pkgConfig: "libxxhash", providers: [.apt(["libxxhash-dev"])]),
         .systemLibrary(name: "CLZ4", pkgConfig: "liblz4", providers: [.apt(["liblz4-dev"])]),
         .systemLibrary(name: "CLMDB", pkgConfig: "lmdb", providers: [.apt(["liblmdb-dev"])]),
@@ -41,7 +42,7 @@ let package = Package(
         .systemLibrary(name: "CBZip2", providers: [.apt(["libbz2-dev"])]),
         .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
 
-        .target(name: "StageSystem", dependencies: ["CLinux"], swiftSettings: strict),
+        .target(name: "StageSystem", dependencies: ["CLinux", "CURing"], swiftSettings: strict),
         .target(
             name: "StageHash",
             dependencies: ["CSHA256", "CXXHash", "StageSystem", .product(name: "Crypto", package: "swift-crypto")],

@@ -132,6 +132,12 @@ struct DirectoryRecord: Sendable {
             && bytes.half(entry + 40) == info.mode && device == info.dev
     }
 
+    /// True for a regular file that can be read together with others.
+    func isSmallFile(_ position: Int, _ bytes: UnsafeRawBufferPointer) -> Bool {
+        kind(position, bytes) == .file
+            && bytes.word(entries + position * Self.entrySize + 8) <= UInt64(FileReader.smallSize)
+    }
+
     /// What was known of a regular file.
     func file(_ position: Int, _ bytes: UnsafeRawBufferPointer) -> KnownFile? {
         let entry = entries + position * Self.entrySize

@@ -5,6 +5,7 @@ import Glibc
 import StageHash
 import StageStore
 import StageSystem
+import Synchronization
 
 /// What became of reading a file.
 enum FileOutcome {
@@ -28,26 +29,19 @@ struct HeldFile {
     let info: clinux_stat
     let fingerprint: Fingerprint
     fileprivate let half: Int
+    fileprivate let offset: Int
     fileprivate let count: Int
 }
 
-/// Reads files; owns the buffers that are used for all of them. There are two, so that one small file can wait for the
-/// next: two are named in less time than one after the other.
-struct FileReader: ~Copyable {
-    private let halves: (UnsafeMutableRawBufferPointer, UnsafeMutableRawBufferPointer)
-    private var half = 0
-    /// What is read into; whoever keeps a held file turns to the other one first.
-    var buffer: UnsafeMutableRawBufferPointer { half == 0 ? halves.0 : halves.1 }
-    private let sink: any ContextSink
-    private let settled: Timestamp
-    private var leavesAccessTime = true
-    private static let bufferSize = 256 * 1024
-    private static let attempts = 5
+/// What files are read into. There are two halves, so that one small file can wait for the next: two are named in less time
+/// than one after the other.
+final class ReadBuffer: Sendable {
+    static let size = 256 * 1024
+    // Only the reader that took it from its reserve uses it.
+    nonisolated(unsafe) fileprivate let halves: (UnsafeMutableRawBufferPointer, UnsafeMutableRawBufferPointer)
 
-    init(sink: any ContextSink, settled: Timestamp) {
-        self.sink = sink
-        self.settled = settled
-        func half() -> UnsafeMutableRawBufferPointer { .allocate(byteCount: Self.bufferSize, alignment: 64) }
+    init() {
+        func half() -> UnsafeMutableRawBufferPointer { .allocate(byteCount: Self.size, alignment: 64) }
         halves = (half(), half())
     }
 
@@ -55,13 +49,48 @@ struct FileReader: ~Copyable {
         halves.0.deallocate()
         halves.1.deallocate()
     }
+}
+
+/// What the readers of one scan share.
+final class ReadingRoom: Sendable {
+    let rings = FileRings()
+    let buffers = Reserve<ReadBuffer>()
+    /// How many files that the index has were found changed since the last one that was not, by any of the readers.
+    let changedInARow = Atomic(0)
+
+    /// An unchanged file was seen.
+    @inline(__always)
+    func endRun() { if changedInARow.load(ordering: .relaxed) != 0 { changedInARow.store(0, ordering: .relaxed) } }
+}
+
+/// Reads files into a buffer that it has for as long as it lives.
+struct FileReader: ~Copyable {
+    private let taken: ReadBuffer
+    private var half = 0
+    /// What is read into; whoever keeps a held file turns to the other one first.
+    var buffer: UnsafeMutableRawBufferPointer { half == 0 ? taken.halves.0 : taken.halves.1 }
+    private let room: ReadingRoom
+    private let sink: any ContextSink
+    private let settled: Timestamp
+    private var leavesAccessTime = true
+    private static let attempts = 5
+
+    init(_ room: ReadingRoom, sink: any ContextSink, settled: Timestamp) {
+        self.room = room
+        self.sink = sink
+        self.settled = settled
+        taken = room.buffers.take { nil } ?? ReadBuffer()
+    }
+
+    deinit { room.buffers.give(taken) }
 
     /// Reads into the other half from now on: the bytes of a file that is held stay.
     mutating func turn() { half = 1 - half }
 
     /// The bytes of a held file.
     func bytes(_ file: HeldFile) -> UnsafeRawBufferPointer {
-        UnsafeRawBufferPointer(rebasing: (file.half == 0 ? halves.0 : halves.1)[..<file.count])
+        UnsafeRawBufferPointer(
+            rebasing: (file.half == 0 ? taken.halves.0 : taken.halves.1)[file.offset..<(file.offset + file.count)])
     }
 
     /// Reads `name` in `directory`.
@@ -104,17 +133,78 @@ struct FileReader: ~Copyable {
         throw .unstable(path: path())
     }
 
+    /// What a file may have at most to be read together with others.
+    static let smallSize = ReadBuffer.size / FileRings.batch - 1
+
+    /// Reads small files at once.
+    ///
+    /// - Parameters:
+    ///   - files: at most `FileRings.batch`; their states when those were looked up, and what the index has of them.
+    /// - Returns: for each file what was read; nil for those that have to be read one by one. What is held stays until the
+    ///   next read.
+    mutating func readTogether(
+        _ directory: CInt, _ files: [(name: FileName, seen: clinux_stat?, known: KnownFile?)],
+        isTrusted: Bool
+    ) throws(ContextError) -> [FileOutcome?] {
+        let none: [FileOutcome?] = Array(repeating: nil, count: files.count)
+        if !leavesAccessTime { return none }
+        let flags = Self.flags | clinux_o_noatime
+        let outcomes = room.rings.read(directory, flags, files.map(\.name), into: buffer) { results in
+            files.indices.map { place -> FileOutcome? in
+                held(results.descriptors[place], results.sizes[place], place, files[place].seen, isTrusted)
+                    .map { .held($0) }
+            }
+        }
+        return try outcomes.map { outcomes throws(ContextError) in try keep(outcomes, files.map(\.known)) } ?? none
+    }
+
+    /// Those of the files whose content is the known one keep its digest, when the sink has it.
+    private func keep(_ outcomes: [FileOutcome?], _ known: [KnownFile?]) throws(ContextError) -> [FileOutcome?] {
+        var outcomes = outcomes
+        let asked = outcomes.indices.filter { place in
+            guard case .held(let held)? = outcomes[place], let known = known[place] else { return false }
+            return known.fingerprint == held.fingerprint && known.size == held.info.size
+        }
+        if asked.isEmpty { return outcomes }
+        let answers: [Bool]
+        do throws(StoreError) { answers = try sink.holds(asked.compactMap { known[$0]?.digest }) } catch {
+            throw .store(error)
+        }
+        for (place, isHeld) in zip(asked, answers) where isHeld {
+            guard case .held(let held)? = outcomes[place], let known = known[place] else { continue }
+            outcomes[place] = .read(ReadFile(info: held.info, digest: known.digest, fingerprint: held.fingerprint))
+        }
+        return outcomes
+    }
+
+    /// The file at `place` of a batch, when it was read whole and in one state.
+    private func held(
+        _ fd: CInt, _ size: CInt, _ place: Int, _ seen: clinux_stat?, _ isTrusted: Bool
+    ) -> HeldFile? {
+        guard fd >= 0, size >= 0, size <= Self.smallSize, let info = try? statDescriptor(fd),
+            FileType(mode: info.mode) == .file, UInt64(size) == info.size
+        else { return nil }
+        let signature = StatSignature(info)
+        guard seen.map({ StatSignature($0) == signature }) ?? (isTrusted && signature.isSettled(before: settled)) else {
+            return nil
+        }
+        let offset = place * (buffer.count / FileRings.batch)
+        let bytes = UnsafeRawBufferPointer(rebasing: buffer[offset..<(offset + Int(size))])
+        return HeldFile(info: info, fingerprint: Fingerprint.of(bytes), half: half, offset: offset, count: Int(size))
+    }
+
+    private static let flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC
+
     /// Without a note of the access: a first read after a change would otherwise write to the inode, which costs more
     /// than the read. Only a file's owner may ask for that.
     private mutating func open(_ directory: CInt, _ name: FileName) -> CInt {
-        let flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC
-        return name.withCString { name in
+        name.withCString { name in
             if leavesAccessTime {
-                let fd = openat(directory, name, flags | clinux_o_noatime)
+                let fd = openat(directory, name, Self.flags | clinux_o_noatime)
                 if fd >= 0 || errno != EPERM { return fd }
                 leavesAccessTime = false
             }
-            return openat(directory, name, flags)
+            return openat(directory, name, Self.flags)
         }
     }
 
@@ -147,7 +237,7 @@ struct FileReader: ~Copyable {
         let bytes = UnsafeRawBufferPointer(rebasing: buffer[..<filled])
         let fingerprint = Fingerprint.of(bytes)
         if let kept = try keeps(known, info, fingerprint) { return .read(kept) }
-        return .held(HeldFile(info: info, fingerprint: fingerprint, half: half, count: filled))
+        return .held(HeldFile(info: info, fingerprint: fingerprint, half: half, offset: 0, count: filled))
     }
 
     /// Reads until the file ends or the buffer is full; of a file of a known size not further than that.

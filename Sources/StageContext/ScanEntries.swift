@@ -27,6 +27,15 @@ struct Candidate {
     var info: clinux_stat?
     /// Its position in the directory's record.
     let position: Int?
+
+    /// A file that the index has and that was not looked at: one of many that changed, presumably.
+    var isPresumed = false
+
+    /// A regular file that has to be read, and small as far as is known.
+    var isSmallFile: Bool {
+        guard verdict.isTaken else { return false }
+        return info.map { FileType(mode: $0.mode) == .file && $0.size <= FileReader.smallSize } ?? true
+    }
 }
 
 extension ScanWorker {
@@ -46,6 +55,7 @@ extension ScanWorker {
         var failure: ContextError?
         var turn = 0
         var info = clinux_stat()
+        let room = scene.room
         scene.index.withBytes { index in
             listing.forEach { number, type, raw in
                 let position = record?.find(raw, turn: &turn, index)
@@ -53,8 +63,13 @@ extension ScanWorker {
                     if let position { findings.spared.append(KnownEntry(number: number, position: UInt32(position))) }
                     return true
                 }
-                // What is new is opened at once: one look at it less.
-                let isLookedAt = position != nil || type != UInt8(DT_REG) || !verdict.isTaken || !isTrusted
+                // What is new is opened at once: one look at it less. So is what follows many changed files.
+                let isExpected =
+                    position.map {
+                        room.changedInARow.load(ordering: .relaxed) >= Self.longRun
+                            && record?.isSmallFile($0, index) == true
+                    } ?? true
+                let isLookedAt = !isExpected || type != UInt8(DT_REG) || !verdict.isTaken || !isTrusted
                 if isLookedAt, let name = raw.terminated {
                     let code = statListed(fd, name, &info)
                     if code != 0 || raw.count > 255 {
@@ -66,18 +81,61 @@ extension ScanWorker {
                     {
                         count(info)
                         findings.unchanged.append(KnownEntry(number: number, position: UInt32(position)))
+                        room.endRun()
                         return true
+                    }
+                    if position != nil, FileType(mode: info.mode) == .file {
+                        room.changedInARow.wrappingAdd(1, ordering: .relaxed)
                     }
                 }
                 candidates.append(
                     Candidate(
                         number: number, type: type, name: FileName(bytes: raw), verdict: verdict,
-                        info: isLookedAt ? info : nil, position: position))
+                        info: isLookedAt ? info : nil, position: position,
+                        isPresumed: position != nil && !isLookedAt))
                 return true
             }
         }
         if let failure { throw failure }
         return candidates
+    }
+
+    /// After so many changed files in a row, in any directories, the next ones are taken for changed: a look at each would cost a sixth of the
+    /// time. The first batch with one that did not change ends that.
+    private static let longRun = 32
+
+    /// True when the file was read in the state that the index has.
+    func wasUnchanged(_ candidate: Candidate, _ file: clinux_stat, _ directory: ScannedDirectory) -> Bool {
+        guard let position = candidate.position, let record = directory.record else { return false }
+        return scene.index.withBytes { record.isUnchanged(position, file, $0) }
+    }
+
+    /// Looks at those candidates that were taken for changed; the ones that did not go to `findings`.
+    mutating func look(
+        _ candidates: ArraySlice<Candidate>, _ directory: ScannedDirectory, _ descriptor: DirectoryDescriptor,
+        _ findings: inout DirectoryFindings
+    ) throws(ContextError) -> [Candidate] {
+        var rest: [Candidate] = []
+        for var candidate in candidates {
+            guard candidate.isPresumed else {
+                rest.append(candidate)
+                continue
+            }
+            let info: clinux_stat
+            do throws(SystemError) { info = try statEntry(descriptor.fd.raw, candidate.name) } catch {
+                if let failure = missed(error.errno, candidate.name, directory) { throw failure }
+                continue
+            }
+            if let position = candidate.position, wasUnchanged(candidate, info, directory) {
+                count(info)
+                findings.unchanged.append(KnownEntry(number: candidate.number, position: UInt32(position)))
+                continue
+            }
+            candidate.info = info
+            candidate.isPresumed = false
+            rest.append(candidate)
+        }
+        return rest
     }
 
     /// True for kinds of entries that need no second look: directories have their own record, a socket its event, and a

@@ -23,6 +23,7 @@ struct ScanScene: Sendable {
     let isTrusted: Bool
     /// True when the sink lost something that the index vouches for: each content is asked for, each directory put.
     let checksEach: Bool
+    let room = ReadingRoom()
     /// Whether an index will be written.
     let isIndexed: Bool
 
@@ -89,18 +90,17 @@ struct ScanWorker: ~Copyable {
     private var budget: Int
     private var reader: FileReader
     /// A small file of the listing at hand that was read and waits to be named together with the next.
-    private var waiting: Waiting?
+    private var waiting: UnnamedFile?
+    /// A file that was taken for changed was not.
+    private var wasMistaken = false
 
-    private struct Waiting {
-        let candidate: Candidate
-        let file: HeldFile
-    }
+    private typealias UnnamedFile = (candidate: Candidate, file: HeldFile)
 
     private init(_ scene: ScanScene, _ units: [ScanUnit], budget: Int) {
         self.scene = scene
         stack = units
         self.budget = budget
-        reader = FileReader(sink: scene.sink, settled: scene.settled)
+        reader = FileReader(scene.room, sink: scene.sink, settled: scene.settled)
     }
 
     /// Works on `units` until they are done or the budget, in entries, is used up.
@@ -172,9 +172,60 @@ struct ScanWorker: ~Copyable {
         var findings = DirectoryFindings()
         var candidates = try sift(directory, descriptor, listing, isTrusted, &findings)
         if scene.checksEach { try distrust(directory, &findings, &candidates) }
-        for candidate in candidates { try place(candidate, directory, descriptor, isTrusted, &findings) }
+        var next = 0
+        while next < candidates.count {
+            let batch = candidates[next...].prefix(while: \.isSmallFile).prefix(FileRings.batch)
+            if batch.isEmpty {
+                try place(candidates[next], directory, descriptor, isTrusted, &findings)
+                next += 1
+                continue
+            }
+            next += batch.count
+            try readTogether(batch, directory, descriptor, isTrusted, &findings)
+            if wasMistaken {
+                wasMistaken = false
+                candidates = try look(candidates[next...], directory, descriptor, &findings)
+                next = 0
+            }
+        }
         try nameWaiting(directory, isTrusted, &findings)
         try finish(directory, findings)
+    }
+
+    /// Fewer files than this are read one by one: a ring costs more than it saves.
+    private static let fewest = 4
+
+    /// Finds the contents of some regular files by reading them.
+    private mutating func readTogether(
+        _ batch: ArraySlice<Candidate>, _ directory: ScannedDirectory, _ descriptor: DirectoryDescriptor,
+        _ isTrusted: Bool, _ findings: inout DirectoryFindings
+    ) throws(ContextError) {
+        var outcomes: [FileOutcome?] = Array(repeating: nil, count: batch.count)
+        if batch.count >= Self.fewest {
+            let files = scene.index.withBytes { index in
+                batch.map { file in
+                    (file.name, file.info, file.position.flatMap { directory.record?.file($0, index) })
+                }
+            }
+            outcomes = try reader.readTogether(descriptor.fd.raw, files, isTrusted: isTrusted)
+        }
+        var first: (candidate: Candidate, file: HeldFile)?
+        for (candidate, outcome) in zip(batch, outcomes) {
+            switch outcome {
+            case .read(let file): record(candidate, file, directory, isTrusted, &findings)
+            case .held(let file):
+                if let other = first.take() {
+                    try name(other, (candidate, file), directory, isTrusted, &findings)
+                } else {
+                    first = (candidate, file)
+                }
+            case .vanished, .replaced, nil: continue
+            }
+        }
+        if let first { try name(first, directory, isTrusted, &findings) }
+        for (candidate, outcome) in zip(batch, outcomes) where outcome == nil {
+            try place(candidate, directory, descriptor, isTrusted, &findings)
+        }
     }
 
     /// Finds the content of a regular file by reading it.
@@ -194,15 +245,10 @@ struct ScanWorker: ~Copyable {
         case .read(let file): record(candidate, file, directory, isTrusted, &findings)
         case .held(let file):
             guard let first = waiting.take() else {
-                waiting = Waiting(candidate: candidate, file: file)
+                waiting = (candidate, file)
                 return reader.turn()
             }
-            let digests: (first: Digest, second: Digest)
-            do throws(StoreError) {
-                digests = try scene.sink.put(reader.bytes(first.file), reader.bytes(file))
-            } catch { throw .store(error) }
-            record(first.candidate, first.file.named(digests.first), directory, isTrusted, &findings)
-            record(candidate, file.named(digests.second), directory, isTrusted, &findings)
+            try name(first, (candidate, file), directory, isTrusted, &findings)
         case .vanished: self.outcome.events.append(.vanished(path: shown(directory, candidate.name)))
         case .replaced: throw .unstable(path: shown(directory, candidate.name))
         }
@@ -212,10 +258,27 @@ struct ScanWorker: ~Copyable {
     private mutating func nameWaiting(
         _ directory: ScannedDirectory, _ isTrusted: Bool, _ findings: inout DirectoryFindings
     ) throws(ContextError) {
-        guard let last = waiting.take() else { return }
+        if let last = waiting.take() { try name(last, directory, isTrusted, &findings) }
+    }
+
+    private mutating func name(
+        _ one: UnnamedFile, _ directory: ScannedDirectory, _ isTrusted: Bool, _ findings: inout DirectoryFindings
+    ) throws(ContextError) {
         let digest: Digest
-        do throws(StoreError) { digest = try scene.sink.put(reader.bytes(last.file)) } catch { throw .store(error) }
-        record(last.candidate, last.file.named(digest), directory, isTrusted, &findings)
+        do throws(StoreError) { digest = try scene.sink.put(reader.bytes(one.file)) } catch { throw .store(error) }
+        record(one.candidate, one.file.named(digest), directory, isTrusted, &findings)
+    }
+
+    private mutating func name(
+        _ first: UnnamedFile, _ second: UnnamedFile, _ directory: ScannedDirectory, _ isTrusted: Bool,
+        _ findings: inout DirectoryFindings
+    ) throws(ContextError) {
+        let digests: (first: Digest, second: Digest)
+        do throws(StoreError) {
+            digests = try scene.sink.put(reader.bytes(first.file), reader.bytes(second.file))
+        } catch { throw .store(error) }
+        record(first.candidate, first.file.named(digests.first), directory, isTrusted, &findings)
+        record(second.candidate, second.file.named(digests.second), directory, isTrusted, &findings)
     }
 
     private mutating func record(
@@ -223,6 +286,10 @@ struct ScanWorker: ~Copyable {
         _ findings: inout DirectoryFindings
     ) {
         budget -= 4 + Int(clamping: file.info.size >> 14)
+        if candidate.isPresumed, wasUnchanged(candidate, file.info, directory) {
+            wasMistaken = true
+            scene.room.endRun()
+        }
         outcome.read += 1
         outcome.readBytes += file.info.size
         outcome.files += 1

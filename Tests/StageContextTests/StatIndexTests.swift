@@ -100,6 +100,77 @@ struct StatIndexTests {
         #expect(node.file?.digest == Digest.of(large.map { $0 ^ 1 }))
     }
 
+    /// In the order that the kernel lists them.
+    private func listed(_ path: String) throws -> [String] {
+        let stream = try #require(opendir(path))
+        defer { closedir(stream) }
+        var names: [String] = []
+        while let entry = readdir(stream) {
+            let name = withUnsafePointer(to: &entry.pointee.d_name) {
+                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+            }
+            if name != "." && name != ".." { names.append(name) }
+        }
+        return names
+    }
+
+    /// Small files are read in batches, and after many changed ones the next are taken for changed before they are looked
+    /// at: what that takes wrongly is at most a batch.
+    @Test(arguments: [0, 3, 31, 32, 33, 47, 48, 49, 150, 299, 300])
+    func manyTouchedFilesInARow(touched: Int) async throws {
+        let fixture = try Fixture()
+        for index in 0..<300 { try fixture.write("d/f\(index)", "content \(index)") }
+        fixture.settle()
+        let first = try await fixture.scan()
+        _ = try await fixture.scan()
+        let names = try listed(fixture.root + "/d")
+        for name in names.prefix(touched) { utimensat(AT_FDCWD, fixture.root + "/d/" + name, nil, 0) }
+        if let name = names.prefix(touched).last { try fixture.write("d/" + name, "other") }
+        fixture.settle()
+        let second = try await fixture.scan()
+        #expect(second.files == 300 && second.read + second.unchanged == 300)
+        #expect(second.read >= touched && second.read <= touched + 16)
+        if touched < 32 { #expect(second.read == touched) }
+        #expect((second.tree.identity == first.tree.identity) == (touched == 0))
+        for name in names {
+            let expected = touched > 0 && name == names[touched - 1] ? "other" : "content \(name.dropFirst())"
+            #expect(try fixture.text(TreePath("d/" + name), second.tree) == expected)
+        }
+        let third = try await fixture.scan()
+        #expect(third.read == 0 && third.unchanged == 300 && third.tree.identity == second.tree.identity)
+    }
+
+    /// Directories, links and new files say nothing about the files that follow them.
+    @Test func otherEntriesInARowChangeNothing() async throws {
+        let fixture = try Fixture()
+        for index in 0..<200 {
+            try fixture.write("f\(index)", "\(index)")
+            try fixture.write("d\(index)/f", "\(index)")
+            try fixture.link("f\(index)", "l\(index)")
+        }
+        fixture.settle()
+        _ = try await fixture.scan()
+        for index in 0..<200 { try fixture.write("n\(index)", "\(index)") }
+        fixture.settle()
+        let scan = try await fixture.scan()
+        #expect(scan.read == 200 && scan.unchanged == 400)
+    }
+
+    /// Around the size up to which files are read in batches.
+    @Test func filesOfAllSizesAreReadWhole() async throws {
+        let fixture = try Fixture()
+        let sizes = [0, 1, 4095, 4096, 16382, 16383, 16384, 16385, 40000, 262143, 262144, 262145, 2, 3]
+        for size in sizes { try fixture.write("f\(size)", String(repeating: "x", count: size)) }
+        fixture.settle()
+        for _ in 0..<2 {
+            let scan = try await fixture.scan()
+            #expect(scan.read == sizes.count)
+            for size in sizes { #expect(try fixture.text(TreePath("f\(size)"), scan.tree)?.utf8.count == size) }
+            for size in sizes { utimensat(AT_FDCWD, fixture.root + "/f\(size)", nil, 0) }
+            fixture.settle()
+        }
+    }
+
     @Test func contentThatTheStoreLostIsReadAgain() async throws {
         let fixture = try Fixture()
         for index in 0..<20 { try fixture.write("f\(index)", "\(index)") }
