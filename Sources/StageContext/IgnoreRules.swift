@@ -243,3 +243,23 @@ private func cleanedPath(_ bytes: ArraySlice<UInt8>) -> [UInt8] {
     if parts.isEmpty { return rooted ? [0x2F] : [0x2E] }
     return (rooted ? [0x2F] : []) + Array(parts.joined(separator: [0x2F]))
 }
+
+extension IgnoreRules {
+    /// The line of an ignore file that leaves out `path` and, but for what a line cannot say, nothing else: bytes that a
+    /// line cannot hold, such as a newline or blanks at its ends, are any one character in it.
+    public static func line(leavingOut path: TreePath) -> String {
+        var line = ""
+        let text = String(path.description.dropFirst())
+        for (place, character) in text.unicodeScalars.enumerated() {
+            let isEdge = place == 0 || place == text.unicodeScalars.count - 1
+            switch character {
+            case "*", "?", "[", "\\": line += "\\" + String(character)
+            case "!" where place == 0, "#" where place == 0: line += "\\" + String(character)
+            case _ where character.value < 0x20 || character.value == 0x7F || character == "\u{FFFD}": line += "?"
+            case _ where isEdge && character.properties.isWhitespace: line += "?"
+            default: line.unicodeScalars.append(character)
+            }
+        }
+        return line
+    }
+}

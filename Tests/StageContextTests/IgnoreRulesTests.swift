@@ -1,6 +1,7 @@
 // The ignore rules against what docker does.
 
 import StageContext
+import StageSystem
 import Testing
 
 private func ignored(_ text: String, _ path: String) throws -> Bool {
@@ -81,5 +82,19 @@ struct IgnoreRulesTests {
         _ = rules.isIgnored(path + [0x62, 0x2F, 0x63], isDirectory: false)
         // Backtracking would take longer than the universe lasts; any machine does the linear walk in this.
         #expect(ContinuousClock.now - start < .seconds(60))
+    }
+
+    /// The line that the report advises leaves out that path, whatever is in its name, and no neighbour.
+    @Test(arguments: [
+        "a", "a b", "a*b", "a?b", "a[b]c", "[", "a\\b", "!a", "#a", " a", "a ", "dir/#a", "d/!b", "\tx", "a\nb", "é*",
+        "**",
+    ])
+    func adviceLeavesOutWhatItNames(path: String) throws {
+        let line = IgnoreRules.line(leavingOut: TreePath(path))
+        #expect(!line.contains("\n"))
+        #expect(try ignored(line, path), "\(line)")
+        for other in ["axb", "b", "abc", "x", "dir/x", "d/b"] where other != path {
+            #expect(try !ignored(line, other) || line.contains("?"), "\(line) ignores \(other)")
+        }
     }
 }

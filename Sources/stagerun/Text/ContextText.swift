@@ -57,7 +57,8 @@ struct ContextText {
 
     private func explained(_ warning: ContextWarning) -> (fact: String, advice: String) {
         let name = Self.name(warning.path.description)
-        let advice = "add the line \(name) to \(singleLine(report.context.ignoreFile ?? ".dockerignore"))"
+        let line = IgnoreRules.line(leavingOut: warning.path)
+        let advice = "add the line \(line) to \(singleLine(report.context.ignoreFile ?? ".dockerignore"))"
         switch warning.kind {
         case .repository: return ("\(name) is a repository's history", advice)
         case .dependencies: return ("\(name) holds installed packages, which the build should install itself", advice)
