@@ -128,7 +128,7 @@ extension BuildFlow {
     /// so a failure is none of the build's.
     func remember(_ tree: TreeRef) {
         if lastTree == tree { return }
-        let path = contextState(request.contextPath) + ".tree"
+        let path = lastTreePath
         let partial = "\(path).\(getpid())"
         let text = Array("\(tree.identity.hex) \(tree.object.hex)\n".utf8)
         do {
@@ -138,8 +138,14 @@ extension BuildFlow {
         } catch { unlink(partial) }
     }
 
+    /// Of this Dockerfile and target: another one selects other parts of the same context, which is no change of it.
+    private var lastTreePath: String {
+        let selection = Digest.of("\(request.dockerfile ?? "")\0\(request.target ?? "")").hex.prefix(16)
+        return "\(contextState(request.contextPath))-\(selection).tree"
+    }
+
     private var lastTree: TreeRef? {
-        guard let bytes = try? readFile(contextState(request.contextPath) + ".tree", limit: 4096) else { return nil }
+        guard let bytes = try? readFile(lastTreePath, limit: 4096) else { return nil }
         let words = String(decoding: bytes, as: UTF8.self).split(whereSeparator: \.isWhitespace)
         guard words.count == 2, let identity = Digest(String(words[0])), let object = Digest(String(words[1]))
         else { return nil }

@@ -34,6 +34,13 @@ extension EndToEnd {
             #expect(
                 try document(try await Lab.stagerun("context", "--json", context))["changes"] as? [[String: String]]
                     == [])
+            // Another Dockerfile takes other parts: it was not built before, so nothing is said to have changed.
+            try "FROM scratch\nCOPY unused /\n"
+                .write(toFile: context + "/Other", atomically: false, encoding: .utf8)
+            let other = try document(
+                try await Lab.stagerun("context", "--json", "-f", context + "/Other", context))
+            #expect(other["changes"] is NSNull && other["files"] as? Int == 1)
+            unlink(context + "/Other")
             try "new".write(toFile: context + "/src/new.txt", atomically: false, encoding: .utf8)
             try "five5".write(toFile: context + "/src/a.txt", atomically: false, encoding: .utf8)
             unlink(context + "/src/b.txt")

@@ -1,5 +1,6 @@
 // The report of `stagerun context`, for people and as JSON.
 
+import StageContext
 import StageRun
 
 /// One report, rendered. A section is there only when it has content.
