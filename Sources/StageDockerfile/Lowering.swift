@@ -68,10 +68,29 @@ struct LoweringRound {
     }
 
     mutating func run() throws(DockerfileError) -> LoweringResult {
-        let target = try layout.target(options.target)
-        try lower(target)
+        let targets = try targets()
+        for target in targets { try lower(target) }
         if !requests.isEmpty { return .needs(requests) }
-        return .graph(try finish(target), warnings: try keptWarnings())
+        var graph = try finish(targets[0])
+        for target in targets.dropFirst() { graph.siblings.append(try finish(target)) }
+        return .graph(graph, warnings: try keptWarnings())
+    }
+
+    /// The stages to build, the main one first.
+    func targets() throws(DockerfileError) -> [Int] {
+        var targets = [try layout.target(options.target)]
+        for name in options.furtherTargets { targets.append(try layout.target(name)) }
+        guard targets.count > 1 else { return targets }
+        // One graph for all of them cannot tell each that it is the target.
+        for instruction in dockerfile.instructions {
+            guard case .argument(let declarations) = instruction.command,
+                let declaration = declarations.first(where: { $0.name == "TARGETSTAGE" })
+            else { continue }
+            throw DockerfileError(
+                "TARGETSTAGE has no one value when several targets are built", at: declaration.range,
+                hint: "build the targets one after another")
+        }
+        return targets
     }
 
     /// Lowers a stage and all that it needs.

@@ -6,6 +6,8 @@ import StageGraph
 public struct LoweringOptions: Sendable {
     /// The stage to build; nil is the last.
     public var target: String?
+    /// Stages that are built along with the target, each into an image of its own.
+    public var furtherTargets: [String] = []
     public var buildArguments: [String: String]
     /// Set on the image after everything else.
     public var labels: [String: String]

@@ -220,6 +220,9 @@ public struct BuildGraph: Sendable {
     public var author: String?
     /// `SOURCE_DATE_EPOCH`: when the image was made, whatever the clock says.
     public var epoch: Int64?
+    /// The images of further targets. They have the same steps; `target`, `config`, `history`, `base`, `platform` and
+    /// `author` are their own.
+    public var siblings: [BuildGraph] = []
 
     public init(
         steps: [Step], target: StepID, config: ImageSettings, history: [HistoryEntry], base: String?,

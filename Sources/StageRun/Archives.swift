@@ -9,13 +9,15 @@ import StageSystem
 
 extension BuildFlow {
     /// Writes what the request asked for. Gives the digest of the manifest when one was written.
-    func export(_ image: StoredImage) async throws(StageRunError) -> Digest? {
+    func export(
+        _ image: StoredImage, names: [ImageReference], to outputs: [ImageOutput]
+    ) async throws(StageRunError) -> Digest? {
         var manifest: Digest?
-        for output in request.outputs {
+        for output in outputs {
             let message = "writing \(output)"
             let start = elapsed
             observe(.exporting(message: message, at: start, seconds: 0, done: false))
-            let written = try await root.write([NamedImage(image, names: request.names)], to: output)
+            let written = try await root.write([NamedImage(image, names: names)], to: output)
             manifest = written ?? manifest
             observe(.exporting(message: message, at: elapsed, seconds: elapsed - start, done: true))
         }

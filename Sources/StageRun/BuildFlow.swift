@@ -52,10 +52,27 @@ struct BuildFlow: Sendable {
         let (graph, bases) = try await lower(dockerfile, source)
         announce(graph)
         let outcomes = try await build(graph, bases, inputs)
-        let image = try await assemble(graph, bases, outcomes)
+        var images = [try await assemble(graph, bases, outcomes)]
+        for sibling in graph.siblings { images.append(try await assemble(sibling, bases, outcomes)) }
+        let image = images[0]
         try root.keep(image, names: request.names)
+        for (target, image) in zip(request.furtherTargets, images.dropFirst()) {
+            try root.keep(image, names: target.names)
+        }
         try await root.commit()
-        let manifest = try await export(image)
+        let manifest = try await export(image, names: request.names, to: request.outputs)
+        var further: [TargetReport] = []
+        for (target, image) in zip(request.furtherTargets, images.dropFirst()) {
+            further.append(
+                TargetReport(
+                    target: target.target, imageID: image.id,
+                    manifestDigest: try await export(image, names: target.names, to: target.outputs),
+                    names: target.names, size: image.size))
+        }
+        for target in further {
+            let names = ([target.imageID.description] + target.names.map(\.familiar)).joined(separator: " ")
+            observe(.exporting(message: "target \(target.target): image \(names)", at: elapsed, seconds: 0, done: true))
+        }
         observe(.finished(image: image.id.description, names: request.names.map(\.familiar), at: elapsed))
         var states: [StepState: Int] = [:]
         for (step, outcome) in zip(graph.steps, outcomes) where step.number > 0 {
@@ -64,7 +81,7 @@ struct BuildFlow: Sendable {
         if !graph.skippedStages.isEmpty { states[.notNeeded] = graph.skippedStages.count }
         return BuildReport(
             imageID: image.id, manifestDigest: manifest, names: request.names, size: image.size, states: states,
-            seconds: elapsed)
+            seconds: elapsed, furtherTargets: further)
     }
 
     // MARK: The Dockerfile

@@ -115,6 +115,7 @@ extension BuildRequest {
     func loweringOptions(dockerfile: String) -> LoweringOptions {
         var options = LoweringOptions(
             target: target, buildArguments: buildArguments, labels: labels, platform: platform)
+        options.furtherTargets = furtherTargets.map(\.target)
         // A mistake in the ignore file is told by the scan, when anything of the context is needed.
         if isDirectory, let file = try? IgnoreRules.ignoreFile(context: contextPath, dockerfile: dockerfile),
             let rules = try? IgnoreRules(text: file.text, file: file.path), !rules.isEmpty, !rules.hasExceptions

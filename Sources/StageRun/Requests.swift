@@ -39,6 +39,8 @@ public struct BuildRequest: Sendable {
     /// nil is `Dockerfile` (or `dockerfile`) in the context.
     public var dockerfile: String?
     public var target: String?
+    /// Stages that are built along with the target: one graph, what they share runs once.
+    public var furtherTargets: [TargetRequest] = []
     public var buildArguments: [String: String] = [:]
     public var labels: [String: String] = [:]
     public var names: [ImageReference] = []
@@ -55,6 +57,28 @@ public struct BuildRequest: Sendable {
     public init(contextPath: String) { self.contextPath = contextPath }
 }
 
+/// A further target of a build.
+public struct TargetRequest: Sendable {
+    public var target: String
+    public var names: [ImageReference]
+    public var outputs: [ImageOutput]
+
+    public init(target: String, names: [ImageReference], outputs: [ImageOutput]) {
+        self.target = target
+        self.names = names
+        self.outputs = outputs
+    }
+}
+
+/// What a build made of a further target.
+public struct TargetReport: Sendable {
+    public var target: String
+    public var imageID: Digest
+    public var manifestDigest: Digest?
+    public var names: [ImageReference]
+    public var size: UInt64
+}
+
 /// What a build made.
 public struct BuildReport: Sendable {
     public var imageID: Digest
@@ -65,6 +89,8 @@ public struct BuildReport: Sendable {
     public var size: UInt64
     public var states: [StepState: Int]
     public var seconds: Double
+    /// In the order in which they were asked for.
+    public var furtherTargets: [TargetReport] = []
 }
 
 /// One image, as a list shows it.

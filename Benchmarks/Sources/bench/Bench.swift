@@ -16,7 +16,7 @@ enum Bench {
             defer { laboratory.close() }
             let all: [(name: String, run: (Laboratory) throws -> [Finding])] = [
                 ("no-op", noOpRebuild), ("run-true", chainOfRuns), ("cpu-stages", independentCPU),
-                ("sleep-stages", independentSleeps), ("context", contextScans),
+                ("sleep-stages", independentSleeps), ("context", contextScans), ("dockerfile", dockerfiles),
             ]
             let wanted = try selection(from: all.map(\.name))
             var missed = false

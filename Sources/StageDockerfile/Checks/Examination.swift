@@ -74,12 +74,12 @@ extension LoweringRound {
         do throws(DockerfileError) {
             checks = try options.checks(of: dockerfile)
             found.failsOnWarnings = checks.isError
-            let target = try layout.target(options.target)
+            let targets = try targets()
             // Without a target all stages are looked at; the last one's outline is told.
             let everything = (options.target ?? "").isEmpty
-            for index in everything ? Array(layout.stages.indices) : [target] { try lower(index) }
+            for index in everything ? Array(layout.stages.indices) : targets { try lower(index) }
             found.needs = requests
-            if requests.isEmpty { found.outline = try outline(of: target) }
+            if requests.isEmpty { found.outline = try outline(of: targets[0]) }
         } catch { found.error = error }
         found.warnings = Examination.sorted(warnings.filter { checks.keeps($0) })
         return found

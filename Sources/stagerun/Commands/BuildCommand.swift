@@ -74,7 +74,8 @@ struct BuildCommand: StageCommand {
         if let call = try CallOption(call, check: check) { return try await answer(call, request, surroundings) }
         if let jobs, jobs < 1 { throw UsageError("--jobs \(jobs): at least 1") }
         // An ID from an earlier build must not pass for this one's.
-        if let iidfile, !isSpecial(iidfile) { unlink(iidfile) }
+        let results = TargetResults(targets: sources.targets, tags: tags, outputs: outputs, idFile: iidfile)
+        for path in results.idFiles where !isSpecial(path) { unlink(path) }
         let display = makeDisplay(mode, request, surroundings)
         let report: BuildReport
         do {
@@ -122,14 +123,18 @@ struct BuildCommand: StageCommand {
             let pair = try NameValue.plain(text, option: "--label")
             request.labels[pair.name] = pair.value
         }
-        for text in tags {
-            let name = try imageReference(text)
-            if name.digest != nil { throw UsageError("-t \(text): a name to give cannot have a digest") }
-            if !request.names.contains(name) { request.names.append(name) }
-        }
+        let results = TargetResults(targets: sources.targets, tags: tags, outputs: outputs, idFile: iidfile)
+        try results.check()
+        request.names = try results.names(of: request.target)
         try commands.apply(to: &request, environment)
         request.useCache = !noCache
-        request.outputs = try imageOutputs(mode: mode, isTerminal: isTerminal)
+        request.outputs = try imageOutputs(results.outputs(of: request.target), mode: mode, isTerminal: isTerminal)
+        for index in request.furtherTargets.indices {
+            let target = request.furtherTargets[index].target
+            request.furtherTargets[index].names = try results.names(of: target)
+            request.furtherTargets[index].outputs = try imageOutputs(
+                results.outputs(of: target), mode: mode, isTerminal: isTerminal)
+        }
         if let platform {
             guard let parsed = Platform(platform) else {
                 throw UsageError("--platform \(platform): write OS/ARCHITECTURE, such as linux/amd64")
@@ -139,7 +144,9 @@ struct BuildCommand: StageCommand {
         return request
     }
 
-    private func imageOutputs(mode: ProgressMode, isTerminal: Bool) throws(UsageError) -> [ImageOutput] {
+    private func imageOutputs(
+        _ outputs: [String], mode: ProgressMode, isTerminal: Bool
+    ) throws(UsageError) -> [ImageOutput] {
         var result: [ImageOutput] = []
         var usesOutput = mode == .json || mode == .quiet
         for text in outputs {
@@ -162,15 +169,20 @@ struct BuildCommand: StageCommand {
     }
 
     private func conclude(_ report: BuildReport, _ mode: ProgressMode, _ surroundings: Surroundings) throws {
-        if let iidfile { try writeFile(iidfile, report.imageID.description) }
-        if let metadataFile { try writeFile(metadataFile, metadata(of: report).pretty) }
+        let identifiers = [report.imageID] + report.furtherTargets.map(\.imageID)
+        let results = TargetResults(targets: sources.targets, tags: tags, outputs: outputs, idFile: iidfile)
+        for (path, id) in zip(results.idFiles, identifiers) { try writeFile(path, id.description) }
+        if let metadataFile { try writeFile(metadataFile, metadata(of: report, targets: sources.targets).pretty) }
         switch mode {
         case .quiet:
-            if !writesImageToOutput { try surroundings.output.write(report.imageID.description + "\n") }
+            if !writesImageToOutput {
+                try surroundings.output.write(identifiers.map { $0.description + "\n" }.joined())
+            }
         case .json: break
         case .auto, .tty, .plain:
-            let text = BuildSummary(report).text(colours: surroundings.colours)
-            try surroundings.error.write(text)
+            let colours = surroundings.colours
+            let further = report.furtherTargets.map { BuildSummary($0, of: report).image(colours: colours) }
+            try surroundings.error.write(further.joined() + BuildSummary(report).text(colours: colours))
         }
     }
 }
@@ -202,17 +214,29 @@ extension BuildSummary {
     }
 }
 
-/// The metadata file's document, with buildx's keys.
-func metadata(of report: BuildReport) -> JSONText {
-    var members = [
-        JSONText.Member(key: "containerimage.config.digest", value: .string(report.imageID.description))
-    ]
-    if let manifest = report.manifestDigest {
-        members.append(.init(key: "containerimage.digest", value: .string(manifest.description)))
+extension BuildSummary {
+    /// A further target: the steps were told of once.
+    init(_ target: TargetReport, of report: BuildReport) {
+        self.init(report)
+        (image, names, size) = (target.imageID, target.names.map(\.familiar), target.size)
     }
-    if !report.names.isEmpty {
-        members.append(
-            .init(key: "image.name", value: .string(report.names.map(\.canonical).joined(separator: ","))))
+}
+
+/// The metadata file's document, with buildx's keys; with several targets one of each, by its name, as bake has it.
+func metadata(of report: BuildReport, targets: [String] = []) -> JSONText {
+    let main = metadata(report.imageID, report.manifestDigest, report.names)
+    guard targets.count > 1 else { return main }
+    let further = report.furtherTargets.map {
+        JSONText.Member(key: $0.target, value: metadata($0.imageID, $0.manifestDigest, $0.names))
+    }
+    return .object([JSONText.Member(key: targets[0], value: main)] + further)
+}
+
+private func metadata(_ image: Digest, _ manifest: Digest?, _ names: [ImageReference]) -> JSONText {
+    var members = [JSONText.Member(key: "containerimage.config.digest", value: .string(image.description))]
+    if let manifest { members.append(.init(key: "containerimage.digest", value: .string(manifest.description))) }
+    if !names.isEmpty {
+        members.append(.init(key: "image.name", value: .string(names.map(\.canonical).joined(separator: ","))))
     }
     return .object(members)
 }

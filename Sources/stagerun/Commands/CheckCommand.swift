@@ -117,6 +117,9 @@ extension BuildCommand {
             return 0
         }
         let report = try await surroundings.report(of: check, root, fetching: true, own: false)
+        if call.method == .outline, !request.furtherTargets.isEmpty {
+            throw UsageError("--call=outline tells of one target")
+        }
         if call.method == .check {
             let document = CheckDocument(report: report)
             try surroundings.output.write(call.isJSON ? document.json.pretty : document.text)

@@ -13,8 +13,12 @@ struct SourceOptions: ParsableArguments, Sendable {
             "The Dockerfile (default: Dockerfile in the context); - is standard input.", valueName: "path"))
     var file: String?
 
-    @Option(help: ArgumentHelp("The stage to build (default: the last).", valueName: "stage"))
-    var target: String?
+    @Option(
+        name: .customLong("target"),
+        help: ArgumentHelp(
+            "The stage to build (default: the last); build takes several, which share what they can.",
+            valueName: "stage"))
+    var targets: [String] = []
 
     @Option(
         name: .customLong("build-arg"),
@@ -55,7 +59,13 @@ struct SourceOptions: ParsableArguments, Sendable {
         try setContext(&request)
         request.dockerfile = file == "-" ? "/dev/stdin" : file
         if file == "" { throw UsageError("-f is empty; give the path of a Dockerfile") }
-        request.target = target
+        request.target = targets.first
+        for (index, target) in targets.enumerated() where index > 0 {
+            if targets[..<index].contains(where: { $0.lowercased() == target.lowercased() }) {
+                throw UsageError("--target \(target) is given twice")
+            }
+            request.furtherTargets.append(TargetRequest(target: target, names: [], outputs: []))
+        }
         for text in contexts {
             let (name, source) = try Self.named(text)
             request.contexts[name] = source

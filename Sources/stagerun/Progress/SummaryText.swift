@@ -15,11 +15,18 @@ struct BuildSummary: Sendable, Hashable {
 
     /// `Built 3f2a… as app:1 (12.3MB) in 4.1s` and `12 steps: 9 cached, 3 ran; 2 stages not needed`.
     func text(colours: Bool) -> String {
+        image(colours: colours) + steps(colours: colours)
+    }
+
+    /// The first line.
+    func image(colours: Bool) -> String {
         let named =
             names.isEmpty ? "" : " as " + names.map { styled($0, .bold, colours: colours) }.joined(separator: ", ")
-        let first =
-            "Built \(styled(image.short, .bold, colours: colours))\(named) (\(sizeText(size))) "
-            + "in \(durationText(seconds))"
+        return "Built \(styled(image.short, .bold, colours: colours))\(named) (\(sizeText(size))) "
+            + "in \(durationText(seconds))\n"
+    }
+
+    private func steps(colours: Bool) -> String {
         var parts: [String] = []
         if cached > 0 { parts.append("\(cached) cached") }
         if ran > 0 { parts.append("\(ran) ran") }
@@ -27,6 +34,6 @@ struct BuildSummary: Sendable, Hashable {
         var second = counted(cached + ran + sameOutcome, "step")
         if !parts.isEmpty { second += ": " + parts.joined(separator: ", ") }
         if stagesNotNeeded > 0 { second += "; \(counted(stagesNotNeeded, "stage")) not needed" }
-        return first + "\n" + styled(second, .dim, colours: colours) + "\n"
+        return styled(second, .dim, colours: colours) + "\n"
     }
 }
