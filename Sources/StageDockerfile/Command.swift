@@ -70,7 +70,8 @@ public struct FromCommand: Sendable, Hashable {
     public var platform: Word?
 }
 
-public enum Command: Sendable, Hashable {
+/// Indirect: an instruction is copied often, and the largest of these would be copied with each.
+public indirect enum Command: Sendable, Hashable {
     case from(FromCommand)
     case argument([ArgumentDeclaration])
     case environment([KeyValue])

@@ -26,22 +26,30 @@ extension Dockerfile {
     private func warnIfCasesDiffer(_ warnings: inout [DockerfileWarning]) {
         var lower = 0
         var upper = 0
-        func visit(_ body: (Instruction) -> Void) {
-            for stage in stages {
-                body(stage.fromInstruction)
-                for instruction in stage.instructions { body(instruction.syntax) }
+        func count(_ keyword: String, _ name: String) {
+            if keyword == name { lower += 1 } else if keyword.utf8.allSatisfy(isUpper) { upper += 1 }
+        }
+        for stage in stages {
+            count(stage.fromInstruction.keyword.text, stage.fromInstruction.name)
+            // By index: an instruction is large to copy.
+            for index in stage.instructions.indices {
+                count(stage.instructions[index].syntax.keyword.text, stage.instructions[index].syntax.name)
             }
         }
-        visit {
-            if $0.keyword.text == $0.name { lower += 1 } else if $0.keyword.text.utf8.allSatisfy(isUpper) { upper += 1 }
-        }
         let isLower = lower > upper
-        visit {
-            let fits = isLower ? $0.keyword.text == $0.name : $0.keyword.text.utf8.allSatisfy(isUpper)
-            if !fits {
-                warnings.add(
-                    .consistentInstructionCasing, $0.keyword.text, isLower ? "lowercase" : "uppercase",
-                    at: $0.keyword.range, in: $0)
+        func fits(_ keyword: String, _ name: String) -> Bool {
+            isLower ? keyword == name : keyword.utf8.allSatisfy(isUpper)
+        }
+        func warn(_ instruction: Instruction) {
+            warnings.add(
+                .consistentInstructionCasing, instruction.keyword.text, isLower ? "lowercase" : "uppercase",
+                at: instruction.keyword.range, in: instruction)
+        }
+        for stage in stages {
+            if !fits(stage.fromInstruction.keyword.text, stage.fromInstruction.name) { warn(stage.fromInstruction) }
+            for index in stage.instructions.indices
+            where !fits(stage.instructions[index].syntax.keyword.text, stage.instructions[index].syntax.name) {
+                warn(stage.instructions[index].syntax)
             }
         }
     }
