@@ -12,7 +12,8 @@ let package = Package(
     products: [
         .executable(name: "stagerun", targets: ["stagerun"]),
         .library(name: "StageRun", targets: ["StageRun"]),
-        .library(name: "StageEngine", targets: ["StageEngine", "StageGraph"]),
+        .library(
+            name: "StageEngine", targets: ["StageEngine", "StageGraph", "StageHash", "StageStore", "StageSystem"]),
         .library(name: "StageStore", targets: ["StageStore"]),
         .library(name: "StageContext", targets: ["StageContext", "StageHash", "StageStore", "StageSystem"]),
         .library(name: "StageDockerfile", targets: ["StageDockerfile"]),
@@ -93,7 +94,13 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict),
-        .testTarget(name: "StageCommandTests", dependencies: ["stagerun", "StageRun"], swiftSettings: strict),
+        .testTarget(
+            name: "StageCommandTests",
+            dependencies: [
+                "stagerun", "StageRun", "StageDockerfile", "StageEngine", "StageGraph", "StageStore", "StageHash",
+                "StageSystem",
+            ],
+            swiftSettings: strict),
 
         .executableTarget(
             name: "SandboxProbe",
@@ -124,6 +131,9 @@ let package = Package(
         .executableTarget(
             name: "embed-example", dependencies: ["StageRun", "StageEngine"], path: "Examples/embed",
             swiftSettings: strict),
+        .executableTarget(
+            name: "own-kind-example", dependencies: ["StageEngine", "StageGraph", "StageStore", "StageSystem"],
+            path: "Examples/own-kind", swiftSettings: strict),
         .executableTarget(
             name: "context-example", dependencies: ["StageContext", "StageSystem"], path: "Examples/context",
             swiftSettings: strict),

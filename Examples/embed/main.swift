@@ -13,7 +13,7 @@ var request = BuildRequest(contextPath: arguments[1])
 request.outputs = [.oci(.path(arguments[2]), asTar: true)]
 let report = try await root.build(request) { event in
     if case .stepFinished(let step, let state, _, _, let reason) = event {
-        print("step \(step): \(state.rawValue) \(reason)")
+        print("step \(step): \(state.rawValue), \(reason)")
     }
 }
 try await root.close()

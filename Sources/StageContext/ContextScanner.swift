@@ -19,6 +19,8 @@ public struct ContextRequest: Sendable {
     public var patterns: [String]?
     /// Where this context's stat index lives, in a directory that exists; nil reads every file each time.
     public var indexPath: String?
+    /// False leaves the index as it is: for who only looks.
+    public var updatesIndex = true
     /// A directory that never enters, wherever in the context it lies: the one that holds the store, which would take
     /// itself in and grow with each build.
     public var leftOut: String?
@@ -193,7 +195,7 @@ public struct ContextScanner: Sendable {
             tree: tree, files: outcome.files, bytes: outcome.bytes, directories: outcome.directories,
             read: outcome.read,
             readBytes: outcome.readBytes, unchanged: outcome.unchanged, events: outcome.events)
-        if let indexPath = request.indexPath, !outcome.blocks.isEmpty {
+        if let indexPath = request.indexPath, request.updatesIndex, !outcome.blocks.isEmpty {
             let failure = await pool.run { () -> SystemError? in
                 do throws(SystemError) {
                     try pass.scene.index.update(indexPath, new: outcome.blocks, seen: outcome.seen)

@@ -21,6 +21,8 @@ struct Selection: Sendable {
     typealias Path = [Part]
 
     private(set) var paths: Set<Path>
+    /// What the paths go through, so that a thousand of them are not held against each other.
+    private var ways: Set<Path> = []
 
     /// The whole context.
     static let everything = Selection(paths: [[]])
@@ -40,9 +42,10 @@ struct Selection: Sendable {
     /// Adds a path; says whether that selects more than before.
     @discardableResult
     mutating func insert(_ path: Path) -> Bool {
-        if paths.contains(where: { path.starts(with: $0) }) { return false }
-        paths = paths.filter { !$0.starts(with: path) }
+        if paths.contains(path) || path.indices.contains(where: { paths.contains(Array(path[..<$0])) }) { return false }
+        if ways.contains(path) { paths = paths.filter { !$0.starts(with: path) } }
         paths.insert(path)
+        for index in path.indices { ways.insert(Array(path[..<index])) }
         return true
     }
 
@@ -69,39 +72,63 @@ struct Selection: Sendable {
         /// All of it.
         case whole
         /// What these paths, relative to the directory, select.
-        case some([Path])
+        case some(Fan)
     }
 
-    var root: Reach { paths.contains([]) ? .whole : .some(Array(paths)) }
+    /// Paths from one directory, by the names that they begin with.
+    struct Fan: Hashable, Sendable {
+        let paths: [Path]
+        fileprivate let named: [[UInt8]: [Int]]
+        fileprivate let others: [Int]
+
+        init(_ paths: [Path]) {
+            self.paths = paths
+            var named: [[UInt8]: [Int]] = [:]
+            var others: [Int] = []
+            for (index, path) in paths.enumerated() {
+                if case .name(let name)? = path.first {
+                    named[name, default: []].append(index)
+                } else {
+                    others.append(index)
+                }
+            }
+            self.named = named
+            self.others = others
+        }
+
+        /// The paths whose first part matches, without it.
+        fileprivate func remainders(_ name: [UInt8]) -> [Path] {
+            let wild = others.filter { paths[$0].first?.matches(name) ?? false }
+            return ((named[name] ?? []) + wild).map { Array(paths[$0].dropFirst()) }
+        }
+
+        static func == (a: Fan, b: Fan) -> Bool { a.paths == b.paths }
+        func hash(into hasher: inout Hasher) { hasher.combine(paths) }
+    }
+
+    var root: Reach { paths.contains([]) ? .whole : .some(Fan(Array(paths))) }
 }
 
 extension Selection.Reach {
     /// What is left for the entry `name` of this directory; nil when nothing selects it.
     func entering(_ name: [UInt8]) -> Selection.Reach? {
-        guard case .some(let paths) = self else { return .whole }
-        var rest: [Selection.Path] = []
-        for path in paths {
-            guard let first = path.first, first.matches(name) else { continue }
-            if path.count == 1 { return .whole }
-            rest.append(Array(path.dropFirst()))
-        }
-        return rest.isEmpty ? nil : .some(rest)
+        guard case .some(let fan) = self else { return .whole }
+        let rest = fan.remainders(name)
+        if rest.isEmpty { return nil }
+        return rest.contains([]) ? .whole : .some(Selection.Fan(rest))
     }
 
     /// The paths left behind the entry `name`, one of them empty when it is selected itself.
     func remainders(_ name: [UInt8]) -> [Selection.Path] {
-        guard case .some(let paths) = self else { return [] }
-        return paths.compactMap { path in
-            guard let first = path.first, first.matches(name) else { return nil }
-            return Array(path.dropFirst())
-        }
+        guard case .some(let fan) = self else { return [] }
+        return fan.remainders(name)
     }
 
     /// The names that are looked for, when they are so few that asking for each beats listing the directory.
     var plainNames: [[UInt8]]? {
-        guard case .some(let paths) = self, paths.count <= 64 else { return nil }
+        guard case .some(let fan) = self, fan.paths.count <= 64 else { return nil }
         var names: Set<[UInt8]> = []
-        for path in paths {
+        for path in fan.paths {
             guard case .name(let name)? = path.first else { return nil }
             names.insert(name)
         }

@@ -336,6 +336,7 @@ struct LoweringRound {
             if case .stage(let index) = $0 { index } else { nil }
         }
         graph = lowering.graph
+        lowering.graph = GraphAssembly()
         allowance = lowering.allowance
         spelling = lowering.spelling
         graph.number(lowering.state.steps, afterImage: lowering.state.parent == nil && lowering.state.base != nil)

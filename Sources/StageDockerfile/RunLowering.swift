@@ -24,6 +24,7 @@ extension StageLowering {
         command.sharedMemory = defaults.sharedMemory
         command.limits = defaults.limits
         command.hostname = scope.options.buildArguments["BUILDKIT_SANDBOX_HOSTNAME"].flatMap { $0.isEmpty ? nil : $0 }
+        command.argumentNames = state.exportedArguments
         let operation = Operation.run(command)
         let prefix = state.argumentPrefix
         try spend(prefix.utf8.count, at: instruction.range)

@@ -105,6 +105,11 @@ struct StageState {
         return (shell.isEmpty ? ["/bin/sh", "-c"] : shell) + [arguments.joined(separator: " ")]
     }
 
+    /// The names among the variables that are build arguments and no `ENV`.
+    var exportedArguments: [String] {
+        arguments.map(\.name).filter { environment.value(of: $0) == nil && variables.value(of: $0) != nil }
+    }
+
     /// `|2 A=x B=y`: the arguments that a `RUN` depends on, as history has them. Ends with a blank unless empty.
     var argumentPrefix: String {
         if arguments.isEmpty { return "" }

@@ -23,6 +23,10 @@ public struct StepDescription: Sendable, Codable, Hashable {
     public var id: Int
     public var stage: String
     public var title: String
+    /// As `Operation.kind` names it: `run`, `copy`, `context`.
+    public var kind: String
+    /// The steps that it takes in, by index; the first is the filesystem that it starts from.
+    public var inputs: [Int]
     public var number: Int
     public var total: Int
     public var source: SourceRange?
@@ -31,9 +35,36 @@ public struct StepDescription: Sendable, Codable, Hashable {
         id = step.id.index
         stage = step.stage
         title = step.title
+        kind = step.operation.kind
+        inputs = step.inputs.map(\.index)
         number = step.number
         total = step.total
         source = step.source
+    }
+
+    public init(
+        id: Int, stage: String, title: String, kind: String, inputs: [Int], number: Int, total: Int,
+        source: SourceRange?
+    ) {
+        self.id = id
+        self.stage = stage
+        self.title = title
+        self.kind = kind
+        self.inputs = inputs
+        self.number = number
+        self.total = total
+        self.source = source
+    }
+}
+
+extension BuildEvent {
+    /// The index of the step that it is about, if it is about one.
+    public var step: Int? {
+        switch self {
+        case .stepStarted(let step, _), .stepOutput(let step, _, _), .stepFinished(let step, _, _, _, _): step
+        case .stopped(_, let step, _, _): step
+        case .planned, .stageNotNeeded, .warning, .image, .exporting, .finished: nil
+        }
     }
 }
 
@@ -51,9 +82,11 @@ public enum BuildEvent: Sendable, Codable, Hashable {
     /// What a command wrote. Bytes that are not UTF-8 were replaced.
     case stepOutput(step: Int, stream: LogStream, text: String)
     /// `seconds` is how long it ran: 0 for a hit. `reason` says why it was a hit or a miss.
-    case stepFinished(step: Int, state: StepState, at: Double, seconds: Double, reason: String)
+    case stepFinished(step: Int, state: StepState, at: Double, seconds: Double, reason: StepReason)
     /// Work after the steps: layers, archives.
     case exporting(message: String, at: Double, seconds: Double, done: Bool)
-    /// The build is over; `image` is the image ID.
+    /// The build is over; `image` is the image ID. Comes last.
     case finished(image: String?, names: [String], at: Double)
+    /// The build did not come to its end: what went wrong, and at which step where it was one. Comes last.
+    case stopped(message: String, step: Int?, cancelled: Bool, at: Double)
 }

@@ -31,6 +31,11 @@ struct SelectedSource: Sendable {
     let title: String
     /// Whether an archive is unpacked, where the source has its own rule for that.
     var unpacks: Bool?
+    /// Which input it is from, and where it lies there.
+    let input: Int
+    let path: TreePath
+
+    var source: StepSource { StepSource(input: input, path: path.relativeBytes, entry: entry) }
 
     var identity: Digest { entry.identity }
 
@@ -62,11 +67,11 @@ struct CopySelection: Sendable {
             case .text(let name, let content):
                 sources.append(try Self.heredoc(name, content, store))
             case .fetched(let input, let unpacks):
-                sources.append(try Self.onlyFile(of: inputs[input], unpacks: unpacks, store))
+                sources.append(try Self.onlyFile(of: (input, inputs[input]), unpacks: unpacks, store))
             case .path(let input, let pattern):
-                sources += try Self.select(pattern, copy, in: inputs[input], store)
+                sources += try Self.select(pattern, copy, from: (input, inputs[input]), store)
             case .parents(let input, let pivot, let pattern):
-                sources += try Self.select(pivot, copy, below: pattern, in: inputs[input], store)
+                sources += try Self.select(pivot, copy, below: pattern, from: (input, inputs[input]), store)
             }
         }
         self.sources = sources
@@ -79,30 +84,35 @@ struct CopySelection: Sendable {
             let bytes = Array(content.utf8)
             let node = Node(
                 attributes: Attributes(mode: 0o644), content: .file(try store.put(bytes), size: UInt64(bytes.count)))
-            return SelectedSource(name: FileName(name), entry: .node(node), title: "<<\(name)")
+            return SelectedSource(
+                name: FileName(name), entry: .node(node), title: "<<\(name)", input: 0,
+                path: TreePath(name))
         } catch { throw .store(error) }
     }
 
     private static func onlyFile(
-        of tree: TreeRef, unpacks: Bool, _ store: any TreeStore
+        of origin: (input: Int, tree: TreeRef), unpacks: Bool, _ store: any TreeStore
     ) throws(CopyFailure) -> SelectedSource {
         do throws(StoreError) {
-            guard let item = try store.directory(tree.object).items.first else {
+            guard let item = try store.directory(origin.tree.object).items.first else {
                 throw .corrupt("what was fetched is not there")
             }
-            return SelectedSource(name: item.name, entry: item.entry, title: item.name.description, unpacks: unpacks)
+            return SelectedSource(
+                name: item.name, entry: item.entry, title: item.name.description, unpacks: unpacks, input: origin.input,
+                path: TreePath([item.name]))
         } catch { throw .store(error) }
     }
 
     /// - Parameter pattern: with `--parents`, what is taken of the directory `source`, with the way to it.
     private static func select(
-        _ source: String, _ copy: Copy, below pattern: String? = nil, in tree: TreeRef, _ store: any TreeStore
+        _ source: String, _ copy: Copy, below pattern: String? = nil, from origin: (input: Int, tree: TreeRef),
+        _ store: any TreeStore
     ) throws(CopyFailure) -> [SelectedSource] {
         let filter = CopyFilter(
             included: try pattern == "." ? nil : pattern.map { text throws(CopyFailure) in try PathRules([text]) },
             excluded: try PathRules(copy.excludes))
         let found: Result<[SelectedSource], CopyError>
-        do throws(StoreError) { found = try look(source, in: tree, store) } catch { throw .store(error) }
+        do throws(StoreError) { found = try look(source, from: origin, store) } catch { throw .store(error) }
         var sources: [SelectedSource]
         switch found {
         case .success(let selected): sources = selected
@@ -118,7 +128,8 @@ struct CopySelection: Sendable {
             if let pattern { try require(pattern, below: source, ref, store) }
             do throws(StoreError) {
                 let left = try filter.applied(to: ref, store)
-                sources[index] = SelectedSource(name: one.name, entry: .directory(left), title: one.title)
+                sources[index] = SelectedSource(
+                    name: one.name, entry: .directory(left), title: one.title, input: one.input, path: one.path)
             } catch { throw .store(error) }
         }
         return sources
@@ -141,8 +152,9 @@ struct CopySelection: Sendable {
     }
 
     private static func look(
-        _ pattern: String, in tree: TreeRef, _ store: any TreeStore
+        _ pattern: String, from origin: (input: Int, tree: TreeRef), _ store: any TreeStore
     ) throws(StoreError) -> Result<[SelectedSource], CopyError> {
+        let tree = origin.tree
         let parsed = PathPattern(pattern)
         guard let paths = try parsed.matches(in: tree, store: store) else {
             return .failure(
@@ -158,7 +170,9 @@ struct CopySelection: Sendable {
                 if parsed.hasWildcard { continue }
                 return .failure(try missing(pattern, path, tree, store))
             }
-            sources.append(SelectedSource(name: path.last, entry: entry, title: pattern))
+            sources.append(
+                SelectedSource(
+                    name: path.last, entry: entry, title: pattern, input: origin.input, path: path))
         }
         return .success(sources)
     }

@@ -3,43 +3,40 @@
 //   waiting --(last input done)--> ready --take--> probing --park--> parked --next--> running --finish--> done
 //                                                        \----------------finish (a hit)-----------------/
 //
-// Every transition goes through `move`. A step that is parked waits for one of `limit` places; the longest remaining path goes first.
+// Every transition goes through `move`. A step that is parked waits until its weight fits beside what runs; the longest
+// remaining path goes first. A step of weight 0 takes no place: it waits for something else than a core.
 
 /// The order of one build.
 public struct Schedule: Sendable {
     public enum State: Sendable, Hashable { case waiting, ready, probing, parked, running, done }
 
     private var states: [State]
-    private var missingInputs: [Int]
-    private let dependents: [[Int]]
-    private let priority: [Double]
+    private var missingInputs: [Int32]
+    private let dependents: Dependents
+    private let weights: [Int]?
     private var ready: [Int] = []
-    private var parked: [Int] = []
-    private var running = 0
+    private var parked: PathHeap
+    private var weightless: PathHeap
+    private var runningWeight = 0
+    private var runningCount = 0
     private var remaining: Int
     private let limit: Int
 
     /// - Parameters:
     ///   - inputs: for each step the steps it takes in; indices below its own.
     ///   - costs: how long each is expected to take, in any unit.
-    ///   - limit: how many may run at once; at least 1.
-    public init(inputs: [[Int]], costs: [Double], limit: Int) {
+    ///   - weights: how many places each takes while it runs, 0 or more; nil is one each. A step that is heavier than the
+    ///     limit runs alone.
+    ///   - limit: how many places there are; at least 1.
+    public init(inputs: [[Int]], costs: [Double], weights: [Int]? = nil, limit: Int) {
         let count = inputs.count
-        var dependents = [[Int]](repeating: [], count: count)
-        var missing = [Int](repeating: 0, count: count)
-        for (step, needed) in inputs.enumerated() {
-            for input in Set(needed) {
-                dependents[input].append(step)
-                missing[step] += 1
-            }
-        }
-        var priority = costs
-        for step in stride(from: count - 1, through: 0, by: -1) {
-            priority[step] += dependents[step].map { priority[$0] }.max() ?? 0
-        }
-        self.dependents = dependents
+        var missing = [Int32](repeating: 0, count: count)
+        dependents = Dependents(of: inputs, missing: &missing)
         missingInputs = missing
-        self.priority = priority
+        self.weights = weights
+        let priority = dependents.longestPaths(costs)
+        parked = PathHeap(priority: priority)
+        weightless = PathHeap(priority: priority)
         self.limit = max(1, limit)
         states = [State](repeating: .waiting, count: count)
         remaining = count
@@ -49,6 +46,16 @@ public struct Schedule: Sendable {
     public var isDone: Bool { remaining == 0 }
 
     public func state(of step: Int) -> State { states[step] }
+
+    /// The cost of `step` and of the most expensive way from it to an end of the graph.
+    public func remainingPath(of step: Int) -> Double { parked.priority[step] }
+
+    /// Better costs than those from the start: what waits for a place is put into the new order.
+    public mutating func setCosts(_ costs: [Double]) {
+        let priority = dependents.longestPaths(costs)
+        parked.reorder(priority)
+        weightless.reorder(priority)
+    }
 
     /// A step whose inputs are all done, to be looked up; nil when there is none now.
     public mutating func take() -> Int? {
@@ -62,9 +69,12 @@ public struct Schedule: Sendable {
 
     /// The next step to run, if there is a place for it.
     public mutating func next() -> Int? {
-        guard running < limit, let step = parked.max(by: { (priority[$0], -$0) < (priority[$1], -$1) }) else {
-            return nil
+        if let step = weightless.first {
+            move(step, to: .running)
+            return step
         }
+        // What does not fit is waited for: if lighter ones went past it, it might never come.
+        guard let step = parked.first, runningWeight == 0 || runningWeight + weight(step) <= limit else { return nil }
         move(step, to: .running)
         return step
     }
@@ -73,25 +83,117 @@ public struct Schedule: Sendable {
     public mutating func finish(_ step: Int) {
         move(step, to: .done)
         for dependent in dependents[step] {
-            missingInputs[dependent] -= 1
-            if missingInputs[dependent] == 0 { move(dependent, to: .ready) }
+            missingInputs[Int(dependent)] -= 1
+            if missingInputs[Int(dependent)] == 0 { move(Int(dependent), to: .ready) }
         }
     }
+
+    private func weight(_ step: Int) -> Int { weights.map { max(0, $0[step]) } ?? 1 }
 
     private mutating func move(_ step: Int, to state: State) {
         switch states[step] {
         case .ready: ready.removeLast()  // `take` moves the last one
-        case .parked: parked.removeAll { $0 == step }
-        case .running: running -= 1
+        // `next` moves the first one.
+        case .parked: if weight(step) == 0 { weightless.removeFirst() } else { parked.removeFirst() }
+        case .running:
+            runningWeight -= weight(step)
+            runningCount -= 1
         case .waiting, .probing, .done: break
         }
         switch state {
         case .ready: ready.append(step)
-        case .parked: parked.append(step)
-        case .running: running += 1
+        case .parked: if weight(step) == 0 { weightless.insert(step) } else { parked.insert(step) }
+        case .running:
+            runningWeight += weight(step)
+            runningCount += 1
         case .done: remaining -= 1
         case .waiting, .probing: break
         }
         states[step] = state
+    }
+}
+
+/// For each step what takes it in, in one array: a graph of 100,000 steps is two allocations.
+private struct Dependents: Sendable {
+    private var starts: [Int32]
+    private var steps: [Int32]
+
+    /// - Parameter missing: counts the inputs of each step; a step that takes another in twice waits for it once.
+    init(of inputs: [[Int]], missing: inout [Int32]) {
+        starts = [Int32](repeating: 0, count: inputs.count + 1)
+        for (step, needed) in inputs.enumerated() {
+            for (place, input) in needed.enumerated() where !needed[..<place].contains(input) {
+                starts[input + 1] += 1
+                missing[step] += 1
+            }
+        }
+        for index in inputs.indices { starts[index + 1] += starts[index] }
+        var next = starts
+        steps = [Int32](repeating: 0, count: Int(starts.last ?? 0))
+        for (step, needed) in inputs.enumerated() {
+            for (place, input) in needed.enumerated() where !needed[..<place].contains(input) {
+                steps[Int(next[input])] = Int32(step)
+                next[input] += 1
+            }
+        }
+    }
+
+    subscript(step: Int) -> ArraySlice<Int32> { steps[Int(starts[step])..<Int(starts[step + 1])] }
+
+    /// Each step's cost and that of the most expensive way that follows it.
+    func longestPaths(_ costs: [Double]) -> [Double] {
+        var paths = costs
+        for step in stride(from: costs.count - 1, through: 0, by: -1) {
+            var longest = 0.0
+            for dependent in self[step] { longest = max(longest, paths[Int(dependent)]) }
+            paths[step] += longest
+        }
+        return paths
+    }
+}
+
+/// Steps that wait, the one with the longest path first; of equal ones the earlier in the graph. A binary heap.
+private struct PathHeap: Sendable {
+    private(set) var priority: [Double]
+    private var steps: [Int] = []
+
+    init(priority: [Double]) { self.priority = priority }
+
+    var first: Int? { steps.first }
+
+    mutating func insert(_ step: Int) {
+        steps.append(step)
+        var place = steps.count - 1
+        while place > 0, comes(steps[place], before: steps[(place - 1) / 2]) {
+            steps.swapAt(place, (place - 1) / 2)
+            place = (place - 1) / 2
+        }
+    }
+
+    mutating func removeFirst() {
+        guard let last = steps.popLast(), !steps.isEmpty else { return }
+        steps[0] = last
+        var place = 0
+        while true {
+            var best = place
+            for child in [2 * place + 1, 2 * place + 2]
+            where child < steps.count && comes(steps[child], before: steps[best]) {
+                best = child
+            }
+            if best == place { return }
+            steps.swapAt(place, best)
+            place = best
+        }
+    }
+
+    mutating func reorder(_ priority: [Double]) {
+        self.priority = priority
+        let waiting = steps
+        steps = []
+        for step in waiting { insert(step) }
+    }
+
+    private func comes(_ a: Int, before b: Int) -> Bool {
+        priority[a] > priority[b] || (priority[a] == priority[b] && a < b)
     }
 }

@@ -16,6 +16,13 @@ extension KeyEncoder {
     ) {
         self.init(format: "stagerun step 1")
         switch operation {
+        case .own(let own):
+            field("operation", "own")
+            field("kind", own.kind)
+            field("fields", Int64(own.fields.count))
+            for value in own.fields { field(value) }
+            for input in inputs { field("input", input.identity) }
+            return
         case .scratch, .image, .context, .remote:
             // Sources have no key: their tree is their identity.
             field("operation", "source")
@@ -67,6 +74,17 @@ extension KeyEncoder {
             field("limits", run.limits.map { "\($0.resource.rawValue)=\($0.soft):\($0.hard)" })
         }
         if let hostname = run.hostname { field("hostname", hostname) }
+    }
+
+    private mutating func field(_ field: OwnOperation.Field) {
+        switch field.value {
+        case .string(let value): self.field(field.name, value)
+        case .integer(let value): self.field(field.name, value)
+        case .boolean(let value): self.field(field.name, value)
+        case .digest(let value): self.field(field.name, value)
+        case .list(let values): self.field(field.name, values)
+        case .bytes(let value): self.field(field.name, bytes: value)
+        }
     }
 
     /// What a cache holds, what it is called and who may use it at once is not what the outcome depends on.

@@ -76,11 +76,13 @@ final class StepLog: Sendable {
 }
 
 /// Decodes UTF-8 that may be cut anywhere between pieces.
-struct UTF8Stream: Sendable {
+public struct UTF8Stream: Sendable {
     private var pending: [UInt8] = []
 
+    public init() {}
+
     /// The text of what is whole so far.
-    mutating func decode(_ bytes: [UInt8]) -> String {
+    public mutating func decode(_ bytes: [UInt8]) -> String {
         pending.append(contentsOf: bytes)
         // At most three bytes at the end can be the beginning of a longer scalar.
         var cut = pending.count
@@ -96,5 +98,5 @@ struct UTF8Stream: Sendable {
     }
 
     /// What was cut off at the end.
-    var rest: String { String(decoding: pending, as: UTF8.self) }
+    public var rest: String { String(decoding: pending, as: UTF8.self) }
 }

@@ -23,10 +23,12 @@ public struct StepRecord: Sendable, Hashable {
     public var duration: UInt64
     /// Everything it wrote, as a content; nil when it wrote nothing.
     public var log: Digest?
+    /// What it took in besides its filesystem: what a COPY selected, what binds showed. May have been pruned since.
+    public var sources: [StepSource]
 
     public init(
         key: StepKey, keyText: String, title: String, stage: String, input: TreeRef?, result: TreeRef,
-        created: Timestamp, duration: UInt64, log: Digest?
+        created: Timestamp, duration: UInt64, log: Digest?, sources: [StepSource] = []
     ) {
         self.key = key
         self.keyText = keyText
@@ -37,9 +39,10 @@ public struct StepRecord: Sendable, Hashable {
         self.created = created
         self.duration = duration
         self.log = log
+        self.sources = sources
     }
 
-    private static let version: UInt8 = 1
+    private static let version: UInt8 = 2
 
     func encoded() -> [UInt8] {
         var out = ByteWriter()
@@ -57,6 +60,7 @@ public struct StepRecord: Sendable, Hashable {
         out.time(created)
         out.u64(duration)
         if let log { out.digest(log) }
+        out.sources(sources)
         return out.bytes
     }
 
@@ -78,10 +82,26 @@ public struct StepRecord: Sendable, Hashable {
             guard let digest = reader.digest() else { return nil }
             log = digest
         }
-        guard reader.isAtEnd else { return nil }
+        guard let sources = reader.sources(), reader.isAtEnd else { return nil }
         self.init(
             key: key, keyText: keyText, title: title, stage: stage, input: input,
-            result: TreeRef(identity: identity, object: object), created: created, duration: duration, log: log)
+            result: TreeRef(identity: identity, object: object), created: created, duration: duration, log: log,
+            sources: sources)
+    }
+}
+
+/// One thing that a step took in.
+public struct StepSource: Sendable, Hashable {
+    /// Which of the step's inputs it came from; 0 for a heredoc.
+    public var input: Int
+    /// Where it was there, relative; empty for the top.
+    public var path: [UInt8]
+    public var entry: Entry
+
+    public init(input: Int, path: [UInt8], entry: Entry) {
+        self.input = input
+        self.path = path
+        self.entry = entry
     }
 }
 

@@ -13,42 +13,77 @@ struct KeyedStep: Sendable {
     let selection: CopySelection?
     /// What the binds of a `RUN` show, by the number of the mount.
     var mounted: [Int: Entry] = [:]
+    /// What it takes in besides the filesystem that it starts from.
+    var sources: [StepSource] = []
+}
+
+/// A step that is to run.
+struct StepWork: Sendable {
+    let step: Step
+    let keyed: KeyedStep
+    /// Whether an outcome that another build had meanwhile may stand for this one.
+    let usesCache: Bool
+    /// Whether other processes are asked. Not for what takes less than to ask.
+    var isClaimed = false
+    /// For `RUN`: the trees that led to its filesystem.
+    var chain: [TreeRef] = []
+    /// The nearest step of an earlier build.
+    var earlier: EarlierStep?
+}
+
+/// A step that did not come to its end.
+struct FailedStep: Sendable {
+    var error: BuildError
+    var seconds = 0.0
+    /// What it wrote until then.
+    var log: Digest?
+
+    init(_ error: BuildError, seconds: Double = 0, log: Digest? = nil) {
+        self.error = error
+        self.seconds = seconds
+        self.log = log
+    }
+
+    var isCancelled: Bool { if case .cancelled = error { true } else { false } }
 }
 
 /// Does the work of steps.
 struct StepWorker: Sendable {
     enum Result: Sendable {
         case done(StepOutcome)
-        case failed(BuildError)
+        case failed(FailedStep)
     }
 
     let store: any Builder.Store
     let executor: any Executor
     let unpacker: (any ArchiveUnpacker)?
     let loans: Loans
+    let performers: [String: any StepPerformer]
+    let flights: Flights
     let clock: @Sendable () -> Timestamp
     let checkpoint: @Sendable () -> Void
     let events: EventSequence
 
     // MARK: Sources
 
-    func scratch() -> Result {
+    func scratch(_ step: Step) -> Result {
         do throws(StoreError) {
             let tree = try store.put(DirectoryObject(attributes: Attributes(mode: 0o755)))
-            return .done(StepOutcome(state: .hit, tree: tree, record: nil))
-        } catch { return .failed(.store(error)) }
+            let id = step.id.index
+            events.emit { .stepFinished(step: id, state: .hit, at: $0, seconds: 0, reason: .source) }
+            return .done(StepOutcome(state: .hit, tree: tree, record: nil, reason: .source))
+        } catch { return .failed(FailedStep(.store(error))) }
     }
 
     func source(_ step: Step, _ sources: Builder.Sources) async -> Result {
         let begin = started(step)
         do throws(SourceError) {
             let tree = try await sources(step.operation)
-            finished(step, .ran, begin, reason: "")
-            return .done(StepOutcome(state: .ran, tree: tree, record: nil))
+            let seconds = finished(step, .ran, begin, .source)
+            return .done(StepOutcome(state: .ran, tree: tree, record: nil, reason: .source, seconds: seconds))
         } catch {
-            let cancelled = Task.isCancelled
-            finished(step, cancelled ? .cancelled : .failed, begin, reason: error.message)
-            return .failed(cancelled ? .cancelled : .sourceFailed(step: step, message: error.message))
+            let error: BuildError = Task.isCancelled ? .cancelled : .sourceFailed(step: step, message: error.message)
+            return failed(step, FailedStep(error), begin)
         }
     }
 
@@ -56,133 +91,202 @@ struct StepWorker: Sendable {
 
     func key(_ step: Step, inputs: [TreeRef], platform: Platform) throws(BuildError) -> KeyedStep {
         var selection: CopySelection?
-        if case .copy(let copy) = step.operation {
+        var mounted: [Int: Entry] = [:]
+        var sources: [StepSource] = []
+        switch step.operation {
+        case .copy(let copy):
             do throws(CopyFailure) {
                 selection = try CopySelection(copy, inputs: inputs, store: store)
             } catch { throw failure(step, error) }
-        }
-        var mounted: [Int: Entry] = [:]
-        if case .run(let run) = step.operation {
+            sources = selection?.sources.map(\.source) ?? []
+        case .run(let run):
             for (index, mount) in run.mounts.enumerated() {
                 guard let bind = mount.bind else { continue }
                 do throws(CopyFailure) {
-                    mounted[index] = try CopySelection.entry(at: bind.source, in: inputs[bind.input], store)
+                    let entry = try CopySelection.entry(at: bind.source, in: inputs[bind.input], store)
+                    mounted[index] = entry
+                    sources.append(
+                        StepSource(input: bind.input, path: TreePath(bind.source).relativeBytes, entry: entry))
                 } catch { throw failure(step, error) }
             }
+        case .merge:
+            if inputs.count == 2 { sources = [StepSource(input: 1, path: [], entry: .directory(inputs[1]))] }
+        case .scratch, .image, .context, .remote, .makeDirectory, .own: break
         }
         let encoder = KeyEncoder(
             step.operation, inputs: inputs, selection: selection, mounted: mounted, platform: platform)
         return KeyedStep(
-            key: encoder.finalize(), text: encoder.text, inputs: inputs, selection: selection, mounted: mounted)
+            key: encoder.finalize(), text: encoder.text, inputs: inputs, selection: selection, mounted: mounted,
+            sources: sources)
     }
 
-    func lookUp(_ keyed: KeyedStep, _ step: Step) throws(BuildError) -> StepRecord? {
+    /// What is recorded of an equal step.
+    func lookUp(_ keyed: KeyedStep, _ step: Step) throws(BuildError) -> StepOutcome? {
         do throws(StoreError) {
             guard let record = try store.record(keyed.key) else { return nil }
-            let id = step.id.index
-            events.emit { .stepFinished(step: id, state: .hit, at: $0, seconds: 0, reason: "same inputs as before") }
-            return record
+            let reason = StepReason.recorded(at: record.created, seconds: Double(record.duration) / 1e9)
+            return hit(step, record, reason)
         } catch { throw .store(error) }
     }
 
+    private func hit(_ step: Step, _ record: StepRecord, _ reason: StepReason) -> StepOutcome {
+        let id = step.id.index
+        events.emit { .stepFinished(step: id, state: .hit, at: $0, seconds: 0, reason: reason) }
+        return StepOutcome(state: .hit, tree: record.result, record: record, reason: reason)
+    }
+
     /// Tells that a step was done by an equal one of the same build.
-    func reportShared(_ step: Step) {
+    func reportShared(_ step: Step, with other: Int) {
         let id = step.id.index
         events.emit {
-            .stepFinished(step: id, state: .hit, at: $0, seconds: 0, reason: "an equal step of this build ran")
+            .stepFinished(step: id, state: .hit, at: $0, seconds: 0, reason: .sharedWith(step: other))
         }
     }
 
     // MARK: Work
 
-    /// - Parameter isShared: whether the work of another process counts, and ours for others.
-    func execute(_ step: Step, _ keyed: KeyedStep, chain: [TreeRef], isShared: Bool = true) async -> Result {
+    /// Runs the step, unless another build is just running an equal one: then its outcome is waited for.
+    func executeAlone(_ work: StepWork) async -> Result {
+        if !work.usesCache { return await execute(work) }
+        while !flights.take(work.keyed.key) {
+            await flights.wait(for: work.keyed.key)
+            if Task.isCancelled { return .failed(FailedStep(.cancelled)) }
+        }
+        return await executeTaken(work)
+    }
+
+    /// Runs a step whose flight was taken, and leaves it.
+    func executeTaken(_ work: StepWork) async -> Result {
+        defer { flights.leave(work.keyed.key) }
+        // Another build may have finished it since it was looked up.
+        if work.usesCache {
+            do throws(StoreError) {
+                if let record = try store.record(work.keyed.key) {
+                    return .done(hit(work.step, record, .sharedWithAnotherBuild))
+                }
+            } catch { return .failed(FailedStep(.store(error))) }
+        }
+        return await execute(work)
+    }
+
+    func execute(_ work: StepWork) async -> Result {
+        let (step, keyed) = (work.step, work.keyed)
         let begin = started(step)
-        let id = step.id.index
-        let log = StepLog { stream, text in
+        let log = StepLog { [events, id = step.id.index] stream, text in
             events.emit { _ in .stepOutput(step: id, stream: stream, text: text) }
         }
         do throws(BuildError) {
-            let turn: Turn = isShared ? try await awaitTurn(keyed) : .ours(nil)
+            let turn: Turn = work.isClaimed ? try await awaitTurn(keyed) : .ours(nil)
             if case .done(let record) = turn {
-                finished(step, .hit, begin, reason: "another build ran it meanwhile")
-                return .done(StepOutcome(state: .hit, tree: record.result, record: record))
+                finished(step, .hit, begin, .sharedWithAnotherBuild)
+                return .done(
+                    StepOutcome(
+                        state: .hit, tree: record.result, record: record, reason: .sharedWithAnotherBuild))
             }
             let (tree, lease) = try await holding(turn) { () async throws(BuildError) in
-                try await work(step, keyed, chain: chain, log)
+                try await perform(work, log)
             }
             let (record, isNew) = try keep(tree, step, keyed, log, begin)
             if let lease { store.endAfterCommit(lease) }
             let state: StepState = isNew ? .ran : .ranSameOutcome
-            finished(step, state, begin, reason: "no earlier run with these inputs")
+            let reason = reason(work)
+            let seconds = finished(step, state, begin, reason)
             checkpoint()
-            return .done(StepOutcome(state: state, tree: record.result, record: record))
+            return .done(
+                StepOutcome(state: state, tree: record.result, record: record, reason: reason, seconds: seconds))
         } catch {
-            if case .cancelled = error {
-                finished(step, .cancelled, begin, reason: "")
-            } else {
-                finished(step, .failed, begin, reason: error.description)
-            }
-            return .failed(error)
+            return failed(step, FailedStep(error, log: (try? log.finish()) ?? nil), begin)
         }
     }
 
-    private func work(
-        _ step: Step, _ keyed: KeyedStep, chain: [TreeRef], _ log: StepLog
-    ) async throws(BuildError) -> TreeRef {
+    /// Why a step had to run, from the nearest one that ran before.
+    private func reason(_ work: StepWork) -> StepReason {
+        guard let earlier = work.earlier else { return work.usesCache ? .firstRun : .cacheOff }
+        if earlier.key == work.keyed.key {
+            return earlier.failed ? .failedBefore : work.usesCache ? .firstRun : .cacheOff
+        }
+        guard let record = earlier.run(in: store) else { return .firstRun }
+        let fields = KeyDifference(from: KeyText(record.keyText), to: KeyText(work.keyed.text)).names
+        return fields.isEmpty ? .firstRun : .differs(fields: fields)
+    }
+
+    private func perform(_ work: StepWork, _ log: StepLog) async throws(BuildError) -> TreeRef {
+        let (step, keyed) = (work.step, work.keyed)
+        switch step.operation {
+        case .run(let run): return try await self.run(run, work, log)
+        case .copy, .makeDirectory, .merge: return try graft(step, keyed, log)
+        case .own(let own): return try await self.own(own, work, log)
+        case .scratch, .image, .context, .remote:
+            throw .stepFailed(step: step, message: "a source is not run", advice: nil)
+        }
+    }
+
+    /// What a `COPY`, `ADD` or `WORKDIR` leaves; remarks go to `log`, where there is one.
+    func graft(_ step: Step, _ keyed: KeyedStep, _ log: StepLog? = nil) throws(BuildError) -> TreeRef {
         guard let base = keyed.inputs.first else {
             throw .stepFailed(step: step, message: "it has no filesystem to work on", advice: nil)
         }
-        switch step.operation {
-        case .run(let run):
-            return try await self.run(run, step, keyed, chain, log)
-        case .copy(let copy):
-            var graft = Graft(base: base, store: store, unpacker: unpacker)
-            do throws(CopyFailure) {
+        var graft = Graft(base: base, store: store, unpacker: unpacker)
+        do throws(CopyFailure) {
+            switch step.operation {
+            case .copy(let copy):
                 guard let selection = keyed.selection else { return base }
                 let tree = try graft.apply(copy, selection)
                 tell(graft.notes, log)
                 return tree
-            } catch { throw failure(step, error) }
-        case .makeDirectory(let make):
-            var graft = Graft(base: base, store: store, unpacker: unpacker)
-            do throws(CopyFailure) {
+            case .makeDirectory(let make):
                 let tree = try graft.apply(make)
                 tell(graft.notes, log)
                 return tree
-            } catch { throw failure(step, error) }
-        case .merge:
-            guard keyed.inputs.count == 2 else { return base }
-            let merge = TreeMerge(store: store)
-            do throws(StoreError) { return try merge.merged(keyed.inputs[1], over: base) } catch { throw .store(error) }
-        case .scratch, .image, .context, .remote:
-            return base
+            case .merge:
+                guard keyed.inputs.count == 2 else { return base }
+                do throws(StoreError) {
+                    return try TreeMerge(store: store).merged(keyed.inputs[1], over: base)
+                } catch { throw CopyFailure.store(error) }
+            case .run, .own, .scratch, .image, .context, .remote: return base
+            }
+        } catch { throw failure(step, error) }
+    }
+
+    private func tell(_ notes: [String], _ log: StepLog?) {
+        for note in notes { log?.append(.error, Array("warning: \(note)\n".utf8), store: store) }
+    }
+
+    private func own(_ own: OwnOperation, _ work: StepWork, _ log: StepLog) async throws(BuildError) -> TreeRef {
+        guard let performer = performers[own.kind] else {
+            throw .stepFailed(
+                step: work.step, message: "nothing was given to do a \(own.kind) with",
+                advice: "give the builder a performer for \(own.kind)")
+        }
+        let store = store
+        do throws(StepFailure) {
+            let request = StepRequest(
+                key: work.keyed.key, operation: own, inputs: work.keyed.inputs, store: store,
+                output: { stream, bytes in log.append(stream, bytes, store: store) })
+            return try await performer.perform(request)
+        } catch {
+            if Task.isCancelled { throw .cancelled }
+            throw .stepFailed(step: work.step, message: error.message, advice: error.advice)
         }
     }
 
-    private func tell(_ notes: [String], _ log: StepLog) {
-        for note in notes { log.append(.error, Array("warning: \(note)\n".utf8), store: store) }
-    }
-
-    private func run(
-        _ run: Run, _ step: Step, _ keyed: KeyedStep, _ chain: [TreeRef], _ log: StepLog
-    ) async throws(BuildError) -> TreeRef {
+    private func run(_ run: Run, _ work: StepWork, _ log: StepLog) async throws(BuildError) -> TreeRef {
         let outcome: ExecOutcome
         let store = store
         do throws(ExecutorError) {
             let request = ExecRequest(
-                key: keyed.key, run: run, chain: chain, mounted: keyed.mounted, loans: loans)
+                key: work.keyed.key, run: run, chain: work.chain, mounted: work.keyed.mounted,
+                loans: loans)
             outcome = try await executor.execute(request) { stream, bytes in
                 log.append(stream, bytes, store: store)
             }
         } catch {
             if Task.isCancelled { throw .cancelled }
-            throw .stepFailed(step: step, message: error.message, advice: error.advice)
+            throw .stepFailed(step: work.step, message: error.message, advice: error.advice)
         }
         if Task.isCancelled { throw .cancelled }
         guard outcome.exit.isSuccess, let tree = outcome.tree else {
-            _ = try? log.finish()
-            throw .commandFailed(step: step, exit: outcome.exit, logTail: log.tail)
+            throw .commandFailed(step: work.step, exit: outcome.exit, logTail: log.tail)
         }
         return tree
     }
@@ -199,7 +303,8 @@ struct StepWorker: Sendable {
             let elapsed = ContinuousClock.now - begin
             var record = StepRecord(
                 key: keyed.key, keyText: keyed.text, title: step.title, stage: step.stage, input: input, result: tree,
-                created: clock(), duration: UInt64(max(0, elapsed / .seconds(1)) * 1e9), log: try log.finish())
+                created: clock(), duration: UInt64(max(0, elapsed / .seconds(1)) * 1e9), log: try log.finish(),
+                sources: keyed.sources)
             if let earlier {
                 (record.input, record.result, record.created) = (earlier.input, earlier.result, earlier.created)
             }
@@ -210,16 +315,37 @@ struct StepWorker: Sendable {
 
     // MARK: Telling
 
+    /// Tells that a step could not even be looked up.
+    func refused(_ step: Step, _ error: BuildError) -> FailedStep {
+        let id = step.id.index
+        let reason = StepReason.failed(message: error.description)
+        events.emit { .stepFinished(step: id, state: .failed, at: $0, seconds: 0, reason: reason) }
+        return FailedStep(error)
+    }
+
     private func started(_ step: Step) -> ContinuousClock.Instant {
         let id = step.id.index
         events.emit { .stepStarted(step: id, at: $0) }
         return ContinuousClock.now
     }
 
-    private func finished(_ step: Step, _ state: StepState, _ begin: ContinuousClock.Instant, reason: String) {
+    @discardableResult
+    private func finished(
+        _ step: Step, _ state: StepState, _ begin: ContinuousClock.Instant, _ reason: StepReason
+    ) -> Double {
         let id = step.id.index
         let elapsed = (ContinuousClock.now - begin) / .seconds(1)
         events.emit { .stepFinished(step: id, state: state, at: $0, seconds: elapsed, reason: reason) }
+        return elapsed
+    }
+
+    private func failed(_ step: Step, _ failed: FailedStep, _ begin: ContinuousClock.Instant) -> Result {
+        var failed = failed
+        failed.seconds =
+            failed.isCancelled
+            ? finished(step, .cancelled, begin, .stopped)
+            : finished(step, .failed, begin, .failed(message: failed.error.description))
+        return .failed(failed)
     }
 
     private func failure(_ step: Step, _ error: CopyFailure) -> BuildError {
@@ -237,7 +363,7 @@ extension Operation {
         case .copy(let copy): copy.time != nil
         case .makeDirectory(let make): make.time != nil
         case .merge(let time): time != nil
-        case .scratch, .image, .context, .remote, .run: false
+        case .scratch, .image, .context, .remote, .run, .own: false
         }
     }
 }

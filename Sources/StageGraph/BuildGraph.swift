@@ -114,6 +114,8 @@ public enum Operation: Sendable, Hashable {
     case merge(time: Int64?)
     /// `RUN`.
     case run(Run)
+    /// A step of a host program's own kind.
+    case own(OwnOperation)
 }
 
 /// `WORKDIR /a/b`: created 0755 with its parents where missing, owned by `owner`; nothing else changes.

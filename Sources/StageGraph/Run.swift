@@ -27,6 +27,8 @@ public struct Run: Sendable, Hashable {
     public var limits: [ResourceLimit] = []
     /// The host's name as the command sees it; nil for the executor's own.
     public var hostname: String?
+    /// The names in `environment` that are build arguments; for people, not part of the key.
+    public var argumentNames: [String] = []
 
     public init(
         arguments: [String], environment: [String], hiddenEnvironment: [String] = [], workingDirectory: String = "/",

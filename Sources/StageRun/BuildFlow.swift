@@ -27,6 +27,7 @@ extension StageRoot {
             try await commit()
             return report
         } catch {
+            flow.tell(error)
             // What was finished is kept, so that the next build goes on from there.
             try? await commit()
             throw error
@@ -43,6 +44,15 @@ struct BuildFlow: Sendable {
 
     var elapsed: Double { (ContinuousClock.now - begin) / .seconds(1) }
 
+    /// Ends the events of a build that did not come to its end.
+    func tell(_ error: StageRunError) {
+        var step: Int?
+        if case .build(let error, _) = error { step = error.step?.id.index }
+        var cancelled = false
+        if case .cancelled = error { cancelled = true }
+        observe(.stopped(message: error.description, step: step, cancelled: cancelled, at: elapsed))
+    }
+
     func run() async throws(StageRunError) -> BuildReport {
         try checkContext()
         let inputs = try await inputs()
@@ -50,6 +60,7 @@ struct BuildFlow: Sendable {
         let dockerfile = try parse(source)
         try checkLoans()
         let (graph, bases) = try await lower(dockerfile, source)
+        try checkStageNames(graph)
         announce(graph)
         let outcomes = try await build(graph, bases, inputs)
         var images = [try await assemble(graph, bases, outcomes)]
@@ -96,15 +107,19 @@ struct BuildFlow: Sendable {
 
     func checkContext() throws(StageRunError) { try request.checkContext() }
 
-    /// Lowers, fetching the base images that reachable stages ask for, until none is missing.
-    func lower(
-        _ dockerfile: Dockerfile, _ source: DockerfileSource
-    ) async throws(StageRunError) -> (BuildGraph, [String: StoredImage]) {
+    func loweringOptions(_ source: DockerfileSource) -> LoweringOptions {
         var options = request.loweringOptions(dockerfile: source.path)
         options.contexts = request.namedContexts
         options.entitlements = request.entitlements
         options.run = request.run
-        let lowering = Lowering(dockerfile, options: options)
+        return options
+    }
+
+    /// Lowers, fetching the base images that reachable stages ask for, until none is missing.
+    func lower(
+        _ dockerfile: Dockerfile, _ source: DockerfileSource
+    ) async throws(StageRunError) -> (BuildGraph, [String: StoredImage]) {
+        let lowering = Lowering(dockerfile, options: loweringOptions(source))
         var images: [String: StoredImage] = [:]
         var bases: [String: BaseImage] = [:]
         while true {
@@ -169,6 +184,18 @@ struct BuildFlow: Sendable {
         return try await root.fetch(request.name, platform: request.platform, observe: observe)
     }
 
+    /// A name that leads to no stage would silently do nothing.
+    func checkStageNames(_ graph: BuildGraph) throws(StageRunError) {
+        if request.uncachedStages.isEmpty { return }
+        let known = Set(graph.steps.map(\.stage) + graph.skippedStages.map(\.name)).subtracting([""])
+        for name in request.uncachedStages where !known.contains(name.lowercased()) {
+            let near = Spelling.hint(name.lowercased(), among: known.sorted())
+            throw .failed(
+                "--no-cache-filter \(name): there is no such stage",
+                advice: near ?? "the stages are \(known.sorted().joined(separator: ", "))")
+        }
+    }
+
     private func announce(_ graph: BuildGraph) {
         let target = graph.steps[graph.target.index].stage
         observe(
@@ -181,20 +208,24 @@ struct BuildFlow: Sendable {
 
     // MARK: The steps
 
+    func builder() -> Builder {
+        let root = root
+        return Builder(
+            store: root.store, executor: DeferredExecutor(root: root), unpacker: LayerArchives(store: root.store),
+            loans: request.loans, flights: root.flights, history: root.store, pool: root.pool, jobs: root.jobs,
+            clock: now,
+            checkpoint: { root.checkpoint() })
+    }
+
     private func build(
         _ graph: BuildGraph, _ bases: [String: StoredImage], _ inputs: BuildInputs
     ) async throws(StageRunError) -> [StepOutcome] {
         let root = root
-        let builder = Builder(
-            store: root.store, executor: DeferredExecutor(root: root),
-            unpacker: LayerArchives(store: root.store), loans: request.loans, pool: root.pool, jobs: root.jobs,
-            clock: now,
-            checkpoint: { root.checkpoint() })
         let patterns = graph.contextPatterns
         let remotes = root.remotes(request)
         do throws(BuildError) {
-            return try await builder.build(
-                graph, useCache: request.useCache,
+            return try await builder().build(
+                graph, options: options(graph, bases),
                 sources: { operation async throws(SourceError) in
                     switch operation {
                     case .image(let key):
@@ -203,7 +234,7 @@ struct BuildFlow: Sendable {
                     case .context(let name):
                         return try await self.context(name, patterns[name] ?? [], inputs)
                     case .remote(let source): return try await remotes.tree(of: source)
-                    case .scratch, .makeDirectory, .copy, .merge, .run:
+                    case .scratch, .makeDirectory, .copy, .merge, .run, .own:
                         throw SourceError("not a source")
                     }
                 }, observe: observe)
@@ -212,6 +243,37 @@ struct BuildFlow: Sendable {
             let path = inputs.dockerfile.path
             throw .build(
                 request.isDirectory ? explained(error, dockerfile: path) : error, source: inputs.dockerfile.bytes)
+        }
+    }
+
+    func options(
+        _ graph: BuildGraph, _ bases: [String: StoredImage]
+    ) -> BuildOptions {
+        var options = BuildOptions()
+        options.begin = begin
+        if !request.useCache {
+            options.cache = .ignore
+        } else if !request.uncachedStages.isEmpty {
+            options.cache = .ignoreStages(Set(request.uncachedStages.map { $0.lowercased() }))
+        }
+        options.subject = subject
+        for step in graph.steps {
+            if case .image(let key) = step.operation { options.origins[step.id.index] = bases[key]?.id }
+        }
+        return options
+    }
+
+    /// What this build is a build of. What comes on standard input has no place of its own: builds of it follow each other.
+    var subject: BuildSubject {
+        var file = request.dockerfile ?? request.contextPath + "/Dockerfile"
+        if request.dockerfile == nil, request.isDirectory, access(file, F_OK) != 0 {
+            file = request.contextPath + "/dockerfile"
+        }
+        if file == "/dev/stdin" { file = "-" } else if request.isDirectory { file = canonicalPath(file) }
+        switch request.context {
+        case nil, .directory, .archive:
+            return BuildSubject(file: file, context: canonicalPath(request.contextPath))
+        case .descriptor, .remote, .layout, .image: return BuildSubject(file: file, context: request.contextPath)
         }
     }
 }

@@ -45,6 +45,8 @@ public struct BuildRequest: Sendable {
     public var labels: [String: String] = [:]
     public var names: [ImageReference] = []
     public var useCache = true
+    /// Stages whose steps all run, by name, whatever is known of them.
+    public var uncachedStages: [String] = []
     public var outputs: [ImageOutput] = []
     public var platform: Platform = .host
     /// Secrets and agents for `RUN --mount`.

@@ -20,6 +20,8 @@ public final class StageRoot: Sendable {
     let store: Store
     let pool: BlockingPool
     let jobs: Int
+    /// The steps that builds of this root run now.
+    let flights = Flights()
     private let executorSlot = Mutex<NamespaceExecutor?>(nil)
     private let registrySlot = Mutex<RegistryClient?>(nil)
     private let webSlot = Mutex<WebClient?>(nil)

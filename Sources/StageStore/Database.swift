@@ -22,6 +22,8 @@ public enum Table: String, CaseIterable, Sendable {
     case tags
     /// Image ID -> stored image.
     case images
+    /// What was built (Dockerfile and context) -> the record of its last build.
+    case builds
     /// Small facts about the store itself.
     case facts
 }

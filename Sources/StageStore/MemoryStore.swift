@@ -56,6 +56,11 @@ public final class MemoryStore: DirectorySink, ContentSink, TableStore {
         values.withLock { $0[table, default: [:]][key] = value }
     }
 
+    /// All pairs of a table, in key order.
+    public func all(_ table: Table) -> [(key: [UInt8], value: [UInt8])] {
+        values.withLock { ($0[table] ?? [:]).sorted { precedes($0.key, $1.key) }.map { ($0.key, $0.value) } }
+    }
+
     public func directory(_ object: Digest) throws(StoreError) -> DirectoryObject {
         guard let directory = DirectoryObject(encoded: try read(object)) else {
             throw .corrupt("directory \(object) does not decode")

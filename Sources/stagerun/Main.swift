@@ -20,7 +20,8 @@ struct Stagerun: ParsableCommand {
             BuildCommand.self, ImagesCommand.self, RunCommand.self, PullCommand.self, LoadCommand.self,
             SaveCommand.self,
             ImportCommand.self, TagCommand.self, RemoveCommand.self, InspectCommand.self, HistoryCommand.self,
-            ContextCommand.self, CheckCommand.self, DebugCommand.self,
+            ContextCommand.self, CheckCommand.self, PlanCommand.self, ExplainCommand.self, LogsCommand.self,
+            DebugCommand.self,
         ])
 }
 

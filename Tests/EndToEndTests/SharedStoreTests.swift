@@ -16,7 +16,7 @@ extension EndToEnd {
                     "Dockerfile": """
                     FROM alpine:3.19 AS counted
                     RUN --mount=type=cache,id=\(id),target=/count \
-                        echo run >> /count/runs; sleep \(seconds); cat /proc/sys/kernel/random/uuid > /uuid\
+                        : \(id); echo run >> /count/runs; sleep \(seconds); cat /proc/sys/kernel/random/uuid > /uuid\
                     \(failing ? "; test $(wc -l < /count/runs) -gt 1" : "")
                     FROM alpine:3.19
                     RUN --mount=type=cache,id=\(id),target=/count wc -l < /count/runs > /runs

@@ -23,7 +23,7 @@ enum SampleBuild {
     ) -> StepDescription {
         StepDescription(
             Step(
-                id: StepID(id), operation: .scratch, inputs: [], stage: stage, title: title, number: number,
+                id: StepID(id), operation: .context(""), inputs: [], stage: stage, title: title, number: number,
                 total: total,
                 source: line.map { SourceRange(file: "Dockerfile", firstLine: $0, lastLine: $0) }))
     }
@@ -41,16 +41,20 @@ enum SampleBuild {
         ),
         (1.50, .planned(steps: steps, target: "stage-1", platform: "linux/amd64")),
         (1.50, .stageNotNeeded(stage: "test", instructions: 4)),
-        (1.60, .stepFinished(step: 0, state: .hit, at: 1.6, seconds: 0, reason: "known")),
-        (1.60, .stepFinished(step: 1, state: .hit, at: 1.6, seconds: 0, reason: "known")),
+        (1.60, .stepFinished(step: 0, state: .hit, at: 1.6, seconds: 0, reason: .recorded(at: .epoch, seconds: 1))),
+        (1.60, .stepFinished(step: 1, state: .hit, at: 1.6, seconds: 0, reason: .recorded(at: .epoch, seconds: 1))),
         (1.60, .stepStarted(step: 2, at: 1.6)),
-        (1.70, .stepFinished(step: 2, state: .ranSameOutcome, at: 1.7, seconds: 0.1, reason: "main.go changed")),
+        (
+            1.70,
+            .stepFinished(
+                step: 2, state: .ranSameOutcome, at: 1.7, seconds: 0.1, reason: .differs(fields: ["source content"]))
+        ),
         (1.70, .stepStarted(step: 3, at: 1.7)),
         (2.11, .stepOutput(step: 3, stream: .output, text: "go: down")),
         (2.20, .stepOutput(step: 3, stream: .output, text: "loading x\ngo: \u{1B}[2Jdone\n\u{1B}]0;title\u{7}last")),
-        (4.00, .stepFinished(step: 3, state: .ran, at: 4, seconds: 2.3, reason: "new input")),
+        (4.00, .stepFinished(step: 3, state: .ran, at: 4, seconds: 2.3, reason: .differs(fields: ["input"]))),
         (4.00, .stepStarted(step: 4, at: 4)),
-        (4.00, .stepFinished(step: 4, state: .ran, at: 4, seconds: 0.004, reason: "new input")),
+        (4.00, .stepFinished(step: 4, state: .ran, at: 4, seconds: 0.004, reason: .differs(fields: ["input"]))),
         (4.10, .exporting(message: "writing the archive", at: 4.1, seconds: 0, done: false)),
         (4.30, .exporting(message: "writing the archive", at: 4.3, seconds: 0.2, done: true)),
         (4.30, .finished(image: "sha256:" + String(repeating: "ab", count: 32), names: ["app:1"], at: 4.3)),
@@ -112,8 +116,8 @@ enum SampleBuild {
             (1, .stepOutput(step: 2, stream: .output, text: "a\n")),
             (2, .stepOutput(step: 3, stream: .output, text: "b\n")),
             (3, .stepOutput(step: 2, stream: .error, text: "c")),
-            (4, .stepFinished(step: 3, state: .cancelled, at: 4, seconds: 4, reason: "")),
-            (5, .stepFinished(step: 2, state: .failed, at: 5, seconds: 5, reason: "exit status 1")),
+            (4, .stepFinished(step: 3, state: .cancelled, at: 4, seconds: 4, reason: .stopped)),
+            (5, .stepFinished(step: 2, state: .failed, at: 5, seconds: 5, reason: .failed(message: "exit status 1"))),
         ]
         let text = events.map { plain.text(for: $0.1, at: $0.0) }.joined()
         #expect(
@@ -145,7 +149,7 @@ enum SampleBuild {
             text += plain.text(for: .stepOutput(step: 3, stream: .output, text: String(rest.prefix(7777))), at: 0)
             rest = rest.dropFirst(7777)
         }
-        text += plain.text(for: .stepFinished(step: 3, state: .ran, at: 0, seconds: 0, reason: ""), at: 0)
+        text += plain.text(for: .stepFinished(step: 3, state: .ran, at: 0, seconds: 0, reason: .firstRun), at: 0)
         let lines = text.split(separator: "\n").filter { $0.hasPrefix("#1 0.000 ") }
         #expect(lines.count == 6)
         #expect(lines.map { $0.dropFirst("#1 0.000 ".count) }.joined() == long)

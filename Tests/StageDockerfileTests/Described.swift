@@ -51,6 +51,7 @@ extension Step {
 extension StageGraph.Operation {
     var golden: String {
         switch self {
+        case .own(let own): return "own \(own.kind)"
         case .scratch: return "scratch"
         case .image(let name): return "image \(name)"
         case .context(let name): return "context '\(name)'"

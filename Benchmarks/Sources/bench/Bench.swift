@@ -17,6 +17,7 @@ enum Bench {
             let all: [(name: String, run: (Laboratory) throws -> [Finding])] = [
                 ("no-op", noOpRebuild), ("run-true", chainOfRuns), ("cpu-stages", independentCPU),
                 ("sleep-stages", independentSleeps), ("context", contextScans), ("dockerfile", dockerfiles),
+                ("engine", engineBars), ("schedule", schedulePlot),
             ]
             let wanted = try selection(from: all.map(\.name))
             var missed = false

@@ -32,6 +32,14 @@ struct BuildCommand: StageCommand {
     @Flag(help: "Run every step, whatever is known.")
     var noCache = false
 
+    @Option(
+        name: .customLong("no-cache-filter"),
+        help: ArgumentHelp("Run every step of these stages; may be repeated.", valueName: "stage,..."))
+    var uncachedStages: [String] = []
+
+    @Flag(help: "Say at the end why each step ran that did.")
+    var explain = false
+
     @Option(help: ArgumentHelp("auto, tty, plain, json or quiet.", valueName: "form"))
     var progress: ProgressMode = .auto
 
@@ -46,6 +54,11 @@ struct BuildCommand: StageCommand {
             tar on standard output; may be repeated.
             """, valueName: "output"))
     var outputs: [String] = []
+
+    @Option(
+        help: ArgumentHelp(
+            "Write a trace of the build to a file, in Chrome's format (for Perfetto).", valueName: "path"))
+    var trace: String?
 
     @Option(help: ArgumentHelp("Write the image ID to a file.", valueName: "path"))
     var iidfile: String?
@@ -78,13 +91,23 @@ struct BuildCommand: StageCommand {
         for path in results.idFiles where !isSpecial(path) { unlink(path) }
         let display = makeDisplay(mode, request, surroundings)
         let report: BuildReport
+        var explanation = ""
         do {
             report = try await surroundings.withRoot(root, jobs: jobs) { root in
-                try await root.build(request) { display.observe($0) }
+                do {
+                    let report = try await root.build(request) { display.observe($0) }
+                    explanation = explained(request, root, mode, surroundings)
+                    return report
+                } catch {
+                    explanation = explained(request, root, mode, surroundings)
+                    throw error
+                }
             }
         } catch {
             _ = display.finish()
             surroundings.interruption.onRestore(nil)
+            // The failure is the news, so a trace that cannot be written is none.
+            try? writeTrace(display)
             if display.isBroken || surroundings.output.hasNoReader { return exitStatus(ofSignal: SIGPIPE) }
             if let status = surroundings.interruption.requestedExit {
                 surroundings.tell("cancelled", .yellow, "")
@@ -92,13 +115,36 @@ struct BuildCommand: StageCommand {
             }
             guard let error = error as? StageRunError else { throw error }
             let text = failureText(error, colours: surroundings.colours)
+            try? progress(mode, surroundings).write(explanation)
             try? surroundings.error.write(text)
             throw ReportedFailure(status: Self.failureStatus)
         }
         _ = display.finish()
         surroundings.interruption.onRestore(nil)
+        try writeTrace(display)
+        try progress(mode, surroundings).write(explanation)
         try conclude(report, mode, surroundings)
         return 0
+    }
+
+    /// For `--explain`: the report on the build that just ended. A build that did not come to its steps has none.
+    private func explained(
+        _ request: BuildRequest, _ root: StageRoot, _ mode: ProgressMode, _ surroundings: Surroundings
+    ) -> String {
+        guard explain, let build = try? root.lastBuild(of: request), let steps = try? root.explain(build) else {
+            return ""
+        }
+        let text = ExplainText(build: build, colours: surroundings.colours, now: currentSeconds())
+        if mode != .json { return text.page(steps) + "\n" }
+        return JSONText.members(["explanation": text.document(steps)]).compact + "\n"
+    }
+
+    private func writeTrace(_ display: ProgressDisplay) throws {
+        if let trace, let document = display.trace { try writeFile(trace, document) }
+    }
+
+    private func progress(_ mode: ProgressMode, _ surroundings: Surroundings) -> StandardStream {
+        mode == .json ? surroundings.output : surroundings.error
     }
 
     private func makeDisplay(
@@ -106,8 +152,8 @@ struct BuildCommand: StageCommand {
     ) -> ProgressDisplay {
         let interruption = surroundings.interruption
         let display = ProgressDisplay(
-            mode: mode, subject: "Building " + (request.names.first?.familiar ?? sources.context),
-            stream: mode == .json ? surroundings.output : surroundings.error, colours: surroundings.colours,
+            mode: mode, traces: trace != nil, subject: "Building " + (request.names.first?.familiar ?? sources.context),
+            stream: progress(mode, surroundings), colours: surroundings.colours,
             glyphs: glyphs(environment: surroundings.environment), onBrokenPipe: { interruption.cancel() })
         interruption.onRestore { display.close() }
         interruption.onNotice { display.tellCancelling() }
@@ -128,6 +174,7 @@ struct BuildCommand: StageCommand {
         request.names = try results.names(of: request.target)
         try commands.apply(to: &request, environment)
         request.useCache = !noCache
+        request.uncachedStages = uncachedStages.flatMap { $0.split(separator: ",").map(String.init) }
         request.outputs = try imageOutputs(results.outputs(of: request.target), mode: mode, isTerminal: isTerminal)
         for index in request.furtherTargets.indices {
             let target = request.furtherTargets[index].target

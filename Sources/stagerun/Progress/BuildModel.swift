@@ -11,7 +11,7 @@ struct BuildModel: Sendable {
         var started: Double?
         var state: StepState?
         var seconds = 0.0
-        var reason = ""
+        var reason: StepReason?
         var log = LogTail()
 
         /// Instructions are numbered; contexts and images that only feed them are not.
@@ -57,7 +57,7 @@ struct BuildModel: Sendable {
             steps[step]?.reason = reason
         case .exporting(let message, _, _, let done):
             Self.update(&exports, name: message, at: now, done: done) { $0.message = message }
-        case .finished: isFinished = true
+        case .finished, .stopped: isFinished = true
         }
     }
 

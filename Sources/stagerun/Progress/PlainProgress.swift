@@ -58,6 +58,8 @@ struct PlainProgress: Sendable {
             return enter(.export, now)
                 + "#\(number(.export)) \(singleLine(message))\(done ? " \(fixedPoint(seconds, digits: 1))s done" : "")\n"
         case .finished(let image, let names, _): return finished(image, names, now)
+        // The command tells what went wrong, with its place in the Dockerfile.
+        case .stopped: return ""
         }
     }
 
@@ -132,8 +134,10 @@ struct PlainProgress: Sendable {
     }
 
     private mutating func finish(
-        _ step: Int, _ state: StepState, _ seconds: Double, _ reason: String, _ now: Double
+        _ step: Int, _ state: StepState, _ seconds: Double, _ reason: StepReason, _ now: Double
     ) -> String {
+        // It takes no time and says nothing.
+        if steps[step]?.kind == "scratch" { return "" }
         let line: String
         switch state {
         case .notNeeded: return ""
@@ -141,7 +145,7 @@ struct PlainProgress: Sendable {
         case .ran: line = "DONE \(fixedPoint(seconds, digits: 1))s"
         case .ranSameOutcome: line = "DONE \(fixedPoint(seconds, digits: 1))s (same outcome as an earlier run)"
         case .cancelled: line = "CANCELED"
-        case .failed: line = "ERROR: \(withoutTitle(reason, step))"
+        case .failed: line = "ERROR: \(withoutTitle(reason.description, step))"
         }
         return close(.step(step), line, now)
     }

@@ -23,6 +23,7 @@ final class ProgressDisplay: Sendable {
         var isDirty = false
         var painted = 0.0
         var isBroken = false
+        var trace: TraceRecorder?
     }
 
     private let state: Mutex<State>
@@ -33,7 +34,8 @@ final class ProgressDisplay: Sendable {
 
     /// - Parameter onBrokenPipe: called once when nobody reads the progress any more.
     init(
-        mode: ProgressMode, subject: String, stream: StandardStream, colours: Bool, glyphs: Glyphs,
+        mode: ProgressMode, traces: Bool = false, subject: String, stream: StandardStream, colours: Bool,
+        glyphs: Glyphs,
         onBrokenPipe: @escaping @Sendable () -> Void
     ) {
         let reader: Reader
@@ -49,7 +51,7 @@ final class ProgressDisplay: Sendable {
         case .quiet: reader = .quiet
         }
         if case .live = reader { painter = Painter() } else { painter = nil }
-        state = Mutex(State(reader: reader))
+        state = Mutex(State(reader: reader, trace: traces ? TraceRecorder() : nil))
         self.stream = stream
         self.onBrokenPipe = onBrokenPipe
         painter?.start(every: Self.tick) { [weak self] in self?.paint(force: false) }
@@ -62,6 +64,7 @@ final class ProgressDisplay: Sendable {
         let now = now
         let broke = state.withLock { state in
             state.model.apply(event, at: now)
+            state.trace?.apply(event, at: now)
             switch state.reader {
             case .live(var view, let screen):
                 view.apply(event, model: state.model, at: now)
@@ -80,6 +83,9 @@ final class ProgressDisplay: Sendable {
         }
         if broke { onBrokenPipe() }
     }
+
+    /// The trace of all events so far, where one was asked for.
+    var trace: String? { state.withLock { $0.trace?.document } }
 
     /// Nobody reads the progress any more.
     var isBroken: Bool { state.withLock { $0.isBroken } }

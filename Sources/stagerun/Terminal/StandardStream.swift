@@ -25,11 +25,20 @@ struct StandardStream: Sendable {
 
     /// Writes all of `text`. A descriptor that does not block is waited for.
     func write(_ text: String) throws(WriteFailure) {
-        var rest = Array(text.utf8)[...]
+        let bytes = Array(text.utf8)
+        let result: Result<Void, WriteFailure> = bytes.withUnsafeBytes { buffer in
+            do throws(WriteFailure) { return .success(try write(bytes: buffer)) } catch { return .failure(error) }
+        }
+        try result.get()
+    }
+
+    /// Writes all of `bytes`.
+    func write(bytes: UnsafeRawBufferPointer) throws(WriteFailure) {
+        var rest = bytes
         while !rest.isEmpty {
-            let written = rest.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
+            let written = Glibc.write(descriptor, rest.baseAddress, rest.count)
             if written >= 0 {
-                rest = rest.dropFirst(written)
+                rest = UnsafeRawBufferPointer(rebasing: rest[written...])
                 continue
             }
             switch errno {

@@ -5,6 +5,8 @@ indirect enum JSONText: Sendable, Hashable {
     case null
     case bool(Bool)
     case number(Int64)
+    /// A number as it is to be written.
+    case decimal(String)
     case string(String)
     case array([JSONText])
     case object([Member])
@@ -17,6 +19,9 @@ indirect enum JSONText: Sendable, Hashable {
     static func members(_ pairs: KeyValuePairs<String, JSONText>) -> JSONText {
         .object(pairs.map { Member(key: $0.key, value: $0.value) })
     }
+
+    /// A time in seconds, to the microsecond.
+    static func seconds(_ value: Double) -> JSONText { .decimal(fixedPoint(value, digits: 6)) }
 
     static func strings(_ strings: some Sequence<String>) -> JSONText { .array(strings.map { .string($0) }) }
 
@@ -41,6 +46,7 @@ indirect enum JSONText: Sendable, Hashable {
         case .null: text += "null"
         case .bool(let value): text += value ? "true" : "false"
         case .number(let value): text += String(value)
+        case .decimal(let value): text += value
         case .string(let value): Self.quote(value, to: &text)
         case .array(let values):
             Self.writeList(values, "[", "]", to: &text, indent: indent) { value, text, indent in

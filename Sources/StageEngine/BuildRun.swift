@@ -1,0 +1,218 @@
+// One build: a loop that owns the schedule and everything else that changes. Children do the work and return what became
+// of it. Specs/scheduler.md.
+
+import StageGraph
+import StageHash
+import StageStore
+import StageSystem
+
+/// The state of one build. Only its loop changes it.
+struct BuildRun {
+    typealias Group = TaskGroup<(Int, StepWorker.Result)>
+
+    let graph: BuildGraph
+    let options: BuildOptions
+    let sources: Builder.Sources
+    let worker: StepWorker
+    let history: (any BuildHistory)?
+    let begin = ContinuousClock.now
+    private let loads: [StepLoad]
+    private var schedule: Schedule
+    private(set) var outcomes: [StepOutcome?]
+    private(set) var failures: [Int: FailedStep] = [:]
+    private(set) var keys: [KeyedStep?]
+    /// The running step of a key, and the steps that wait for the same one.
+    private var flights: [StepKey: [Int]] = [:]
+    private(set) var failure: BuildError?
+    /// The steps of the builds before; read when the first step has to run.
+    private var earlier: EarlierSteps?
+
+    init(
+        graph: BuildGraph, options: BuildOptions, sources: @escaping Builder.Sources, worker: StepWorker,
+        history: (any BuildHistory)?, jobs: Int
+    ) {
+        self.graph = graph
+        self.options = options
+        self.sources = sources
+        self.worker = worker
+        self.history = history
+        loads = graph.steps.map { $0.operation.load(worker.performers) }
+        schedule = Schedule(
+            inputs: graph.steps.map { $0.inputs.map(\.index) }, costs: loads.map(\.seconds),
+            weights: loads.map(\.weight), limit: jobs)
+        outcomes = [StepOutcome?](repeating: nil, count: graph.steps.count)
+        keys = [KeyedStep?](repeating: nil, count: graph.steps.count)
+    }
+
+    /// Does all steps, and records what became of them.
+    mutating func build() async throws(BuildError) -> [StepOutcome] {
+        let started = worker.clock()
+        await loop()
+        let all = outcomes.compactMap { $0 }
+        if failure == nil, all.count != graph.steps.count { failure = .cancelled }
+        do throws(StoreError) { try keepRecord(started: started) } catch {
+            // What went wrong before is the news.
+            if failure == nil { failure = .store(error) }
+        }
+        if let failure { throw failure }
+        return all
+    }
+
+    private mutating func loop() async {
+        await withTaskGroup(of: (Int, StepWorker.Result).self) { group in
+            while true {
+                if failure == nil && Task.isCancelled { failure = .cancelled }
+                await advance(&group)
+                // What runs beside a failure is ended: the report is about the first.
+                if failure != nil { group.cancelAll() }
+                guard let (step, result) = await group.next() else { return }
+                settle(step, result)
+            }
+        }
+    }
+
+    /// Looks up all that is ready, and starts what may run.
+    private mutating func advance(_ group: inout Group) async {
+        while failure == nil {
+            if let index = schedule.take() {
+                probe(index)
+            } else if let index = schedule.next() {
+                await start(index, &group)
+            } else {
+                return
+            }
+        }
+    }
+
+    private func inputs(_ step: Step) -> [TreeRef] { step.inputs.compactMap { outcomes[$0.index]?.tree } }
+
+    private mutating func probe(_ index: Int) {
+        let step = graph.steps[index]
+        switch step.operation {
+        case .image, .context, .remote, .scratch: schedule.park(index)
+        case .makeDirectory, .copy, .merge, .run, .own:
+            do throws(BuildError) {
+                let keyed = try worker.key(step, inputs: inputs(step), platform: graph.platform)
+                keys[index] = keyed
+                let usesCache = options.cache.allows(step)
+                if usesCache, let outcome = try worker.lookUp(keyed, step) { return finish(index, outcome) }
+                if flights[keyed.key] != nil {
+                    flights[keyed.key]?.append(index)
+                } else {
+                    flights[keyed.key] = [index]
+                    learnDurations()
+                    schedule.park(index)
+                }
+            } catch { fail(index, worker.refused(step, error)) }
+        }
+    }
+
+    private mutating func start(_ index: Int, _ group: inout Group) async {
+        let (worker, sources, step) = (worker, sources, graph.steps[index])
+        switch step.operation {
+        case .scratch: settle(index, worker.scratch(step))
+        case .image, .context, .remote: group.addTask { (index, await worker.source(step, sources)) }
+        case .makeDirectory, .copy, .merge, .run, .own:
+            guard let keyed = keys[index] else { return }
+            var work = StepWork(step: step, keyed: keyed, usesCache: options.cache.allows(step))
+            work.earlier = nearest(to: index)
+            work.isClaimed = work.usesCache && isWorthAClaim(index)
+            if case .run = step.operation { work.chain = chain(of: step) }
+            if case .instant = loads[index], worker.flights.take(keyed.key) {
+                settle(index, await worker.executeTaken(work))
+            } else {
+                group.addTask { [work] in (index, await worker.executeAlone(work)) }
+            }
+        }
+    }
+
+    private func isWorthAClaim(_ index: Int) -> Bool {
+        switch graph.steps[index].operation {
+        case .run: true
+        case .own: loads[index] != .instant
+        case .copy, .merge, .makeDirectory, .scratch, .image, .context, .remote: false
+        }
+    }
+
+    /// The trees that led to what `step` starts from, oldest first.
+    private func chain(of step: Step) -> [TreeRef] {
+        var trees: [TreeRef] = []
+        var next = step.inputs.first
+        while let id = next {
+            if let outcome = outcomes[id.index] {
+                trees.append(outcome.tree)
+                // A recorded result is relative to its recorded input, which has the same identity as ours.
+                if let input = outcome.record?.input { trees.append(input) }
+            }
+            next = graph.steps[id.index].inputs.first
+        }
+        return deduplicated(trees.reversed())
+    }
+
+    private func deduplicated(_ trees: [TreeRef]) -> [TreeRef] {
+        var result: [TreeRef] = []
+        for tree in trees where result.last?.identity != tree.identity { result.append(tree) }
+        return result
+    }
+
+    private mutating func settle(_ index: Int, _ result: StepWorker.Result) {
+        let waiting = keys[index].flatMap { flights.removeValue(forKey: $0.key) } ?? []
+        switch result {
+        case .done(let outcome):
+            finish(index, outcome)
+            for other in waiting where other != index {
+                worker.reportShared(graph.steps[other], with: index)
+                finish(
+                    other,
+                    StepOutcome(
+                        state: .hit, tree: outcome.tree, record: outcome.record, reason: .sharedWith(step: index)))
+            }
+        case .failed(let failed): fail(index, failed)
+        }
+    }
+
+    private mutating func finish(_ index: Int, _ outcome: StepOutcome) {
+        outcomes[index] = outcome
+        schedule.finish(index)
+    }
+
+    private mutating func fail(_ index: Int, _ failed: FailedStep) {
+        failures[index] = failed
+        // The first failure counts; what it stopped is told as cancelled.
+        if failure == nil { failure = failed.error }
+    }
+
+    // MARK: Earlier builds
+
+    /// The steps of the builds before, read once.
+    private mutating func earlierSteps() -> EarlierSteps {
+        if let earlier { return earlier }
+        var last: BuildRecord?
+        // A history that cannot be read is none: nothing is built otherwise for it.
+        if let subject = options.subject { last = try? history?.lastBuild(of: subject) }
+        let found = EarlierSteps(last, graph: graph)
+        earlier = found
+        return found
+    }
+
+    private mutating func nearest(to index: Int) -> EarlierStep? {
+        options.subject == nil || history == nil ? nil : earlierSteps().nearest(to: index)
+    }
+
+    /// Orders what waits by how long it took last time.
+    private mutating func learnDurations() {
+        guard earlier == nil, options.subject != nil, history != nil else { return }
+        let known = earlierSteps()
+        if known.isEmpty { return }
+        schedule.setCosts(
+            graph.steps.indices.map { index in
+                known.nearest(to: index).map { max($0.seconds, 1e-6) } ?? loads[index].seconds
+            })
+    }
+
+    private mutating func keepRecord(started: Timestamp) throws(StoreError) {
+        guard let subject = options.subject, let history else { return }
+        let record = BuildRecord(of: self, subject: subject, started: started, earlier: earlierSteps())
+        try history.keep(record)
+    }
+}
