@@ -86,6 +86,10 @@ int clinux_range_is_locked(int fd, int64_t start, int64_t length) {
     return lock.l_type != F_UNLCK;
 }
 
+void clinux_start_writeback(int fd, int64_t offset, int64_t length) {
+    sync_file_range(fd, offset, length, SYNC_FILE_RANGE_WRITE);
+}
+
 int clinux_memfd_create(const char *name, unsigned int flags) { return memfd_create(name, flags); }
 
 int clinux_pipe2(int fds[2], int flags) { return pipe2(fds, flags); }

@@ -94,15 +94,17 @@ static void advance(struct lane lane[2], size_t first, size_t second) {
     if (second > both) compress_one(&lane[1], second - both);
 }
 
+WITH_SHA static void start(struct lane *lane, const uint8_t *message) {
+    lane->abef = _mm_set_epi32(0x6a09e667, (int)0xbb67ae85, 0x510e527f, (int)0x9b05688c);
+    lane->cdgh = _mm_set_epi32(0x3c6ef372, (int)0xa54ff53a, 0x1f83d9ab, 0x5be0cd19);
+    lane->next = message;
+}
+
 WITH_SHA void csha256_two(const uint8_t *first, size_t first_size, const uint8_t *second, size_t second_size,
                           uint8_t first_digest[32], uint8_t second_digest[32]) {
     struct lane lane[2];
-    for (int l = 0; l < 2; l++) {
-        lane[l].abef = _mm_set_epi32(0x6a09e667, (int)0xbb67ae85, 0x510e527f, (int)0x9b05688c);
-        lane[l].cdgh = _mm_set_epi32(0x3c6ef372, (int)0xa54ff53a, 0x1f83d9ab, 0x5be0cd19);
-    }
-    lane[0].next = first;
-    lane[1].next = second;
+    start(&lane[0], first);
+    start(&lane[1], second);
     advance(lane, first_size / 64, second_size / 64);
     uint8_t ends[2][128];
     const size_t first_blocks = last_blocks(ends[0], first, first_size);
@@ -112,6 +114,83 @@ WITH_SHA void csha256_two(const uint8_t *first, size_t first_size, const uint8_t
     advance(lane, first_blocks, second_blocks);
     write_digest(first_digest, &lane[0]);
     write_digest(second_digest, &lane[1]);
+}
+
+WITH_SHA static void load(struct lane *lane, const struct csha256_stream *stream, const uint8_t *next) {
+    lane->abef = _mm_loadu_si128((const __m128i *)stream->abef);
+    lane->cdgh = _mm_loadu_si128((const __m128i *)stream->cdgh);
+    lane->next = next;
+}
+
+WITH_SHA static void save(struct csha256_stream *stream, const struct lane *lane) {
+    _mm_storeu_si128((__m128i *)stream->abef, lane->abef);
+    _mm_storeu_si128((__m128i *)stream->cdgh, lane->cdgh);
+}
+
+WITH_SHA void csha256_begin(struct csha256_stream *stream) {
+    struct lane lane;
+    start(&lane, NULL);
+    save(stream, &lane);
+    stream->size = 0;
+}
+
+// What is left of an earlier piece is made a whole block. Gives how many bytes that took.
+WITH_SHA static size_t complete_block(struct csha256_stream *stream, const uint8_t *bytes, size_t size) {
+    const size_t held = stream->size % 64;
+    if (held == 0) return 0;
+    const size_t taken = size < 64 - held ? size : 64 - held;
+    memcpy(stream->partial + held, bytes, taken);
+    stream->size += taken;
+    if (held + taken < 64) return taken;
+    struct lane lane;
+    load(&lane, stream, stream->partial);
+    compress_one(&lane, 1);
+    save(stream, &lane);
+    return taken;
+}
+
+// Blocks of the second lane, with as many of the first beside them as that still has.
+static void together(struct lane lane[2], size_t *first, size_t second) {
+    const size_t both = *first < second ? *first : second;
+    compress_both(lane, both);
+    *first -= both;
+    compress_one(&lane[1], second - both);
+}
+
+WITH_SHA void csha256_feed(struct csha256_stream *stream, const uint8_t *bytes, size_t size,
+                           const uint8_t *const *messages, const size_t *sizes, size_t count,
+                           uint8_t *digests) {
+    const size_t taken = size > 0 ? complete_block(stream, bytes, size) : 0;
+    const size_t left = size - taken;
+    struct lane lane[2];
+    load(&lane[0], stream, bytes + taken);
+    size_t blocks = left / 64;
+    for (size_t i = 0; i < count; i++) {
+        start(&lane[1], messages[i]);
+        together(lane, &blocks, sizes[i] / 64);
+        uint8_t end[128];
+        const size_t last = last_blocks(end, messages[i], sizes[i]);
+        lane[1].next = end;
+        together(lane, &blocks, last);
+        write_digest(digests + 32 * i, &lane[1]);
+    }
+    compress_one(&lane[0], blocks);
+    save(stream, &lane[0]);
+    stream->size += left;
+    if (left % 64 > 0) memcpy(stream->partial, bytes + size - left % 64, left % 64);
+}
+
+WITH_SHA void csha256_end(const struct csha256_stream *stream, uint8_t digest[32]) {
+    uint8_t end[128], message[64];
+    const size_t held = stream->size % 64;
+    memcpy(message, stream->partial, held);
+    const size_t blocks = last_blocks(end, message, held);
+    const uint64_t bits = stream->size * 8;
+    for (int i = 0; i < 8; i++) end[blocks * 64 - 1 - i] = (uint8_t)(bits >> (8 * i));
+    struct lane lane;
+    load(&lane, stream, end);
+    compress_one(&lane, blocks);
+    write_digest(digest, &lane);
 }
 
 int csha256_available(void) {
@@ -128,5 +207,14 @@ void csha256_two(const uint8_t *first, size_t first_size, const uint8_t *second,
                  uint8_t first_digest[32], uint8_t second_digest[32]) {
     (void)first, (void)first_size, (void)second, (void)second_size, (void)first_digest, (void)second_digest;
 }
+
+void csha256_begin(struct csha256_stream *stream) { (void)stream; }
+
+void csha256_feed(struct csha256_stream *stream, const uint8_t *bytes, size_t size, const uint8_t *const *messages,
+                  const size_t *sizes, size_t count, uint8_t *digests) {
+    (void)stream, (void)bytes, (void)size, (void)messages, (void)sizes, (void)count, (void)digests;
+}
+
+void csha256_end(const struct csha256_stream *stream, uint8_t digest[32]) { (void)stream, (void)digest; }
 
 #endif

@@ -76,7 +76,7 @@ public struct Digest: Hashable, Comparable, Sendable, Codable, CustomStringConve
         }
     }
 
-    private static let hashesTwo = csha256_available() != 0
+    static let hashesTwo = csha256_available() != 0
 
     /// The digest of the UTF-8 of `text`.
     public static func of(_ text: String) -> Digest { of(Array(text.utf8)) }

@@ -1,11 +1,11 @@
-// The chunks of one large content on their way into packs: named in pairs, kept once, published together.
+// The chunks of one large content on their way into packs: kept once, published together.
 
 import StageHash
 import StageSystem
 
 /// Owned by one ingest, which publishes or abandons it.
 struct ChunkWriter {
-    /// What the window of an ingest is cut into.
+    /// What a window of an ingest is cut into.
     enum Piece {
         case zeros(Int)
         case chunk(UnsafeRawBufferPointer)
@@ -38,12 +38,15 @@ struct ChunkWriter {
 
     // MARK: Taking chunks
 
-    /// Adds pieces, which are valid during the call.
-    mutating func append(_ pieces: [Piece]) throws(StoreError) {
-        let chunks = pieces.compactMap { piece in
+    /// The chunks among the pieces: what has to be named.
+    static func chunks(in pieces: [Piece]) -> [UnsafeRawBufferPointer] {
+        pieces.compactMap { piece in
             if case .chunk(let bytes) = piece { bytes } else { nil }
         }
-        let names = Self.names(of: chunks)
+    }
+
+    /// Adds pieces, which are valid during the call, with the names of the chunks among them.
+    mutating func append(_ pieces: [Piece], names: [Digest]) throws(StoreError) {
         let known = try store.sizes(of: names)
         var next = 0
         for piece in pieces {
@@ -56,18 +59,6 @@ struct ChunkWriter {
                 next += 1
             }
         }
-    }
-
-    private static func names(of chunks: [UnsafeRawBufferPointer]) -> [Digest] {
-        var names: [Digest] = []
-        names.reserveCapacity(chunks.count)
-        for index in stride(from: 0, to: chunks.count - 1, by: 2) {
-            let pair = Digest.of(chunks[index], chunks[index + 1])
-            names.append(pair.first)
-            names.append(pair.second)
-        }
-        if let last = chunks.last, chunks.count % 2 == 1 { names.append(Digest.of(last)) }
-        return names
     }
 
     private mutating func keep(_ bytes: UnsafeRawBufferPointer, named name: Digest) throws(StoreError) {

@@ -49,18 +49,8 @@ extension Store {
     /// Keeps the regular file behind `fd`, from its start.
     public func ingest(descriptor fd: CInt, _ subject: String = "") throws(StoreError) -> (digest: Digest, size: UInt64)
     {
-        let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: Block.size, alignment: 64)
-        defer { buffer.deallocate() }
-        var count: Int
-        do throws(SystemError) { count = try readFull(fd, buffer, subject) } catch { throw .system(error) }
-        if count < buffer.count {
-            return (try put(UnsafeRawBufferPointer(rebasing: buffer[..<count])), UInt64(count))
-        }
         let ingest = StoreIngest(store: self)
-        while count > 0 {
-            try ingest.update(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
-            do throws(SystemError) { count = try readFull(fd, buffer, subject) } catch { throw .system(error) }
-        }
+        try ingest.update(from: fd, subject)
         return try ingest.finish()
     }
 

@@ -1,5 +1,7 @@
 // A content that comes in pieces. A small one is put whole; a larger one is cut into chunks, whose blocks wait in memory
 // while they are few and go to packs of their own beyond that. Until `finish()` nobody else knows of any of it.
+//
+// There are two windows: while one is filled, cut and hashed, the chunks of the other are looked up, compressed and written.
 
 import Glibc
 import StageHash
@@ -8,15 +10,23 @@ import StageSystem
 /// A class, so that letting go of one that was not finished removes the packs it began.
 final class StoreIngest: ContentIngest {
     private let store: Store
-    private var hasher = DigestHasher()
     private var size: UInt64 = 0
-    /// What is not cut yet.
-    private let window = UnsafeMutableRawBufferPointer.allocate(byteCount: StoreIngest.windowSize, alignment: 64)
+    /// What is not cut yet is in the first; the other has what is being named.
+    private var window = StoreIngest.makeWindow()
+    private var other = UnsafeMutableRawBufferPointer(start: nil, count: 0)
     private var filled = 0
-    private var isLarge = false
+    /// How much at the start of the window was in the one before, and is hashed already.
+    private var carried = 0
+    /// What the other window was cut into.
+    private var pieces: [ChunkWriter.Piece] = []
+    private let naming = ContentNaming()
     private var chunks: ChunkWriter
 
     private static let windowSize = 4 * Block.size
+
+    private static func makeWindow() -> UnsafeMutableRawBufferPointer {
+        .allocate(byteCount: windowSize, alignment: 4096)
+    }
 
     init(store: Store) {
         self.store = store
@@ -24,54 +34,84 @@ final class StoreIngest: ContentIngest {
     }
 
     deinit {
+        _ = naming.names()
         window.deallocate()
+        other.deallocate()
         chunks.abandon()
     }
 
     func update(_ bytes: UnsafeRawBufferPointer) throws(StoreError) {
-        hasher.update(bytes)
-        size += UInt64(bytes.count)
         var rest = bytes
         while !rest.isEmpty {
             let count = min(rest.count, window.count - filled)
             UnsafeMutableRawBufferPointer(rebasing: window[filled...])
                 .copyMemory(from: UnsafeRawBufferPointer(rebasing: rest[..<count]))
-            filled += count
+            try advance(count)
             rest = UnsafeRawBufferPointer(rebasing: rest[count...])
-            if filled == window.count { try cut(isLast: false) }
         }
+    }
+
+    /// Takes all that can be read from `fd`.
+    func update(from fd: CInt, _ subject: String) throws(StoreError) {
+        while true {
+            let room = UnsafeMutableRawBufferPointer(rebasing: window[filled...])
+            let count: Int
+            do throws(SystemError) { count = try readFull(fd, room, subject) } catch { throw .system(error) }
+            try advance(count)
+            if count < room.count { return }
+        }
+    }
+
+    private func advance(_ count: Int) throws(StoreError) {
+        filled += count
+        size += UInt64(count)
+        if filled == window.count { try cut(isLast: false) }
     }
 
     /// Takes chunks from the window, as long as what follows cannot move their end.
     private func cut(isLast: Bool) throws(StoreError) {
-        isLarge = true
-        var pieces: [ChunkWriter.Piece] = []
+        var next: [ChunkWriter.Piece] = []
         var start = 0
         while filled - start >= (isLast ? 1 : Chunking.largest) {
             let rest = UnsafeRawBufferPointer(rebasing: window[start..<filled])
             let first = UnsafeRawBufferPointer(rebasing: rest[..<min(rest.count, Chunking.largest)])
             if Block.isZero(first) {
-                pieces.append(.zeros(first.count))
+                next.append(.zeros(first.count))
                 start += first.count
             } else {
                 let length = Chunking.cut(rest)
-                pieces.append(.chunk(UnsafeRawBufferPointer(rebasing: rest[..<length])))
+                next.append(.chunk(UnsafeRawBufferPointer(rebasing: rest[..<length])))
                 start += length
             }
         }
-        try chunks.append(pieces)
-        let left = filled - start
-        if start > 0, let base = window.baseAddress { memmove(base, base + start, left) }
-        filled = left
+        let names = naming.names()
+        naming.start(
+            UnsafeRawBufferPointer(rebasing: window[carried..<filled]), chunks: ChunkWriter.chunks(in: next),
+            beside: !isLast)
+        let last = pieces
+        pieces = next
+        try chunks.append(last, names: names)
+        if isLast { try chunks.append(next, names: naming.names()) } else { turn(start) }
+    }
+
+    /// Goes on in the other window with what is not cut yet.
+    private func turn(_ start: Int) {
+        if other.baseAddress == nil { other = Self.makeWindow() }
+        carried = filled - start
+        other.copyMemory(from: UnsafeRawBufferPointer(rebasing: window[start..<filled]))
+        swap(&window, &other)
+        filled = carried
     }
 
     func finish() throws(StoreError) -> (digest: Digest, size: UInt64) {
-        let digest = hasher.finalize()
-        if !isLarge && filled <= Block.size {
-            try store.put(UnsafeRawBufferPointer(rebasing: window[..<filled]), named: digest)
+        if size <= Block.size {
+            let bytes = UnsafeRawBufferPointer(rebasing: window[..<filled])
+            let digest = Digest.of(bytes)
+            try store.put(bytes, named: digest)
             return (digest, size)
         }
         try cut(isLast: true)
+        let digest = naming.finish()
         if try store.entry(of: digest) == nil { try chunks.publish(as: digest, size: size) }
         return (digest, size)
     }

@@ -49,6 +49,8 @@ int clinux_pidfd_open(int pid, unsigned int flags);
 int clinux_pidfd_send_signal(int pidfd, int signal);
 long clinux_copy_file_range(int in, int out, size_t length);
 int clinux_fallocate(int fd, int mode, int64_t offset, int64_t length);
+// Lets the kernel begin to write a part of the file to its disk. No promise: only a sync makes it durable.
+void clinux_start_writeback(int fd, int64_t offset, int64_t length);
 int clinux_memfd_create(const char *name, unsigned int flags);
 int clinux_pipe2(int fds[2], int flags);
 // A lock of the open file on `length` bytes from `start`: 0 shared, 1 exclusive, 2 none. Never waits; goes with the descriptor.

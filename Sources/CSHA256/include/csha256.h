@@ -12,3 +12,19 @@ int csha256_available(void);
 // The digests of two messages of any lengths. Only where csha256_available() says so.
 void csha256_two(const uint8_t *first, size_t first_size, const uint8_t *second, size_t second_size,
                  uint8_t first_digest[32], uint8_t second_digest[32]);
+
+// The digest of a message that comes in pieces, while parts of it are named as well.
+struct csha256_stream {
+    uint32_t abef[4], cdgh[4];
+    uint64_t size;
+    uint8_t partial[64];
+};
+
+void csha256_begin(struct csha256_stream *stream);
+
+// Feeds `bytes` to the stream and gives the digests of `count` messages, 32 bytes each, by turns between the stream and one of them.
+void csha256_feed(struct csha256_stream *stream, const uint8_t *bytes, size_t size, const uint8_t *const *messages,
+                  const size_t *sizes, size_t count, uint8_t *digests);
+
+// The digest of what was fed so far; more can follow.
+void csha256_end(const struct csha256_stream *stream, uint8_t digest[32]);
