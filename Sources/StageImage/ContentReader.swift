@@ -42,10 +42,9 @@ private final class PieceSource: ByteSource {
 
 /// Where a pushing thread and a pulling one meet.
 ///
-/// `@unchecked Sendable`: all state is behind `mutex`. The pushed piece is valid while the pusher waits in `give`.
+/// `@unchecked Sendable`: all state is behind `monitor`. The pushed piece is valid while the pusher waits in `give`.
 private final class PieceExchange: @unchecked Sendable {
-    private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
-    private let changed = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
+    private let monitor = Monitor()
     private var piece = UnsafeRawBufferPointer(start: nil, count: 0)
     private var failure: StoreError?
     private var isStopped = false
@@ -56,56 +55,31 @@ private final class PieceExchange: @unchecked Sendable {
     init(_ digest: Digest, store: any ContentSource) {
         self.digest = digest
         self.store = store
-        pthread_mutex_init(mutex, nil)
-        pthread_cond_init(changed, nil)
-    }
-
-    deinit {
-        // The thread holds the exchange, so it has ended here.
-        pthread_cond_destroy(changed)
-        pthread_mutex_destroy(mutex)
-        changed.deallocate()
-        mutex.deallocate()
     }
 
     func start() throws(SystemError) {
-        var attributes = pthread_attr_t()
-        pthread_attr_init(&attributes)
-        defer { pthread_attr_destroy(&attributes) }
-        pthread_attr_setdetachstate(&attributes, CInt(PTHREAD_CREATE_DETACHED))
-        pthread_attr_setstacksize(&attributes, 1 << 20)
-        var thread = pthread_t()
-        let retained = Unmanaged.passRetained(self)
-        let status = pthread_create(
-            &thread, &attributes,
-            { argument in
-                if let argument { Unmanaged<PieceExchange>.fromOpaque(argument).takeRetainedValue().push() }
-                return nil
-            }, retained.toOpaque())
-        if status != 0 {
-            retained.release()
-            throw SystemError("pthread_create", errno: status)
-        }
+        let status = startThread(stackSize: 1 << 20) { self.push() }
+        if status != 0 { throw SystemError("pthread_create", errno: status) }
     }
 
     /// The reader wants no more.
     func stop() {
-        pthread_mutex_lock(mutex)
+        monitor.lock()
         isStopped = true
-        pthread_cond_broadcast(changed)
-        pthread_mutex_unlock(mutex)
+        monitor.broadcast()
+        monitor.unlock()
     }
 
     /// Moves what is there to the front of `buffer`; waits while there is nothing.
     func take(_ buffer: UnsafeMutableRawBufferPointer) throws(ImageError) -> Int {
-        pthread_mutex_lock(mutex)
-        defer { pthread_mutex_unlock(mutex) }
-        while piece.isEmpty && !isDone { pthread_cond_wait(changed, mutex) }
+        monitor.lock()
+        defer { monitor.unlock() }
+        while piece.isEmpty && !isDone { monitor.wait() }
         if let failure { throw .store(failure) }
         let count = min(buffer.count, piece.count)
         buffer.copyMemory(from: UnsafeRawBufferPointer(rebasing: piece[..<count]))
         piece = UnsafeRawBufferPointer(rebasing: piece[count...])
-        if piece.isEmpty { pthread_cond_broadcast(changed) }
+        if piece.isEmpty { monitor.broadcast() }
         return count
     }
 
@@ -118,20 +92,20 @@ private final class PieceExchange: @unchecked Sendable {
         } catch {
             outcome = error
         }
-        pthread_mutex_lock(mutex)
+        monitor.lock()
         failure = outcome
         isDone = true
-        pthread_cond_broadcast(changed)
-        pthread_mutex_unlock(mutex)
+        monitor.broadcast()
+        monitor.unlock()
     }
 
     /// Waits until all of `piece` was taken; false when the reader wants no more.
     private func give(_ piece: UnsafeRawBufferPointer) -> Bool {
-        pthread_mutex_lock(mutex)
-        defer { pthread_mutex_unlock(mutex) }
+        monitor.lock()
+        defer { monitor.unlock() }
         self.piece = piece
-        pthread_cond_broadcast(changed)
-        while !self.piece.isEmpty && !isStopped { pthread_cond_wait(changed, mutex) }
+        monitor.broadcast()
+        while !self.piece.isEmpty && !isStopped { monitor.wait() }
         self.piece = UnsafeRawBufferPointer(start: nil, count: 0)
         return !isStopped
     }

@@ -8,10 +8,9 @@ import Synchronization
 
 /// A task executor with its own threads, for work that blocks.
 ///
-/// `@unchecked Sendable`: all state is behind `mutex`.
+/// `@unchecked Sendable`: all state is behind `monitor`.
 public final class BlockingPool: TaskExecutor, @unchecked Sendable {
-    private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
-    private let condition = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
+    private let monitor = Monitor()
     private var queue: [UnownedJob] = []
     private var head = 0
     private var idle = 0
@@ -29,31 +28,21 @@ public final class BlockingPool: TaskExecutor, @unchecked Sendable {
     init(threads: Int, stackSize: Int) {
         limit = max(1, threads)
         self.stackSize = stackSize
-        pthread_mutex_init(mutex, nil)
-        pthread_cond_init(condition, nil)
-    }
-
-    deinit {
-        // Threads hold the pool strongly, so none is left here.
-        pthread_cond_destroy(condition)
-        pthread_mutex_destroy(mutex)
-        condition.deallocate()
-        mutex.deallocate()
     }
 
     /// Lets the threads end once their work is done. Work enqueued afterwards still runs, on the caller's thread.
     public func close() {
-        pthread_mutex_lock(mutex)
+        monitor.lock()
         closing = true
-        pthread_cond_broadcast(condition)
-        pthread_mutex_unlock(mutex)
+        monitor.broadcast()
+        monitor.unlock()
     }
 
     public func enqueue(_ job: consuming ExecutorJob) {
         let unowned = UnownedJob(job)
-        pthread_mutex_lock(mutex)
+        monitor.lock()
         if closing && started == 0 {
-            pthread_mutex_unlock(mutex)
+            monitor.unlock()
             unowned.runSynchronously(on: asUnownedTaskExecutor())
             return
         }
@@ -61,14 +50,14 @@ public final class BlockingPool: TaskExecutor, @unchecked Sendable {
         // A thread that was signalled counts as idle until it wakes: jobs that wait and idle threads are compared, so that
         // of two jobs in a row the second does not wait behind the first.
         if queue.count - head <= idle {
-            pthread_cond_signal(condition)
+            monitor.signal()
         } else if started < limit {
             started += 1
-            startThread()
+            if startThread(stackSize: stackSize, { self.work() }) != 0 { started -= 1 }
         }
         // Where the system gives no thread at all, nobody else would ever run what waits.
         let orphaned = started == 0 ? takeJob() : nil
-        pthread_mutex_unlock(mutex)
+        monitor.unlock()
         orphaned?.runSynchronously(on: asUnownedTaskExecutor())
     }
 
@@ -101,44 +90,23 @@ public final class BlockingPool: TaskExecutor, @unchecked Sendable {
         do throws(E) { return .success(try body()) } catch { return .failure(error) }
     }
 
-    private func startThread() {
-        var attributes = pthread_attr_t()
-        pthread_attr_init(&attributes)
-        pthread_attr_setdetachstate(&attributes, CInt(PTHREAD_CREATE_DETACHED))
-        pthread_attr_setstacksize(&attributes, stackSize)
-        defer { pthread_attr_destroy(&attributes) }
-        var thread = pthread_t()
-        let retained = Unmanaged.passRetained(self)
-        let status = pthread_create(
-            &thread, &attributes,
-            { argument in
-                guard let argument else { return nil }
-                Unmanaged<BlockingPool>.fromOpaque(argument).takeRetainedValue().work()
-                return nil
-            }, retained.toOpaque())
-        if status != 0 {
-            retained.release()
-            started -= 1
-        }
-    }
-
     private func work() {
         let executor = asUnownedTaskExecutor()
-        pthread_mutex_lock(mutex)
+        monitor.lock()
         while true {
             if let job = takeJob() {
-                pthread_mutex_unlock(mutex)
+                monitor.unlock()
                 job.runSynchronously(on: executor)
-                pthread_mutex_lock(mutex)
+                monitor.lock()
             } else if closing {
                 break
             } else {
                 idle += 1
-                pthread_cond_wait(condition, mutex)
+                monitor.wait()
                 idle -= 1
             }
         }
         started -= 1
-        pthread_mutex_unlock(mutex)
+        monitor.unlock()
     }
 }
