@@ -54,22 +54,10 @@ public struct ContextNames: ContextSink {
         _ first: UnsafeRawBufferPointer, _ second: UnsafeRawBufferPointer
     ) throws(StoreError) -> (first: Digest, second: Digest) { Digest.of(first, second) }
 
-    public func ingest() throws(StoreError) -> any ContentIngest { Ingest() }
+    public func ingest() throws(StoreError) -> any ContentIngest { NameIngest() }
 
     public func put(_ directory: DirectoryObject) throws(StoreError) -> TreeRef { directory.names() }
 
     /// What has a name has all that this keeps of it.
     public func holds(_ digests: [Digest]) throws(StoreError) -> [Bool] { digests.map { _ in true } }
-
-    private struct Ingest: ContentIngest {
-        var hasher = DigestHasher()
-        var size: UInt64 = 0
-
-        mutating func update(_ bytes: UnsafeRawBufferPointer) {
-            hasher.update(bytes)
-            size += UInt64(bytes.count)
-        }
-
-        mutating func finish() throws(StoreError) -> (digest: Digest, size: UInt64) { (hasher.finalize(), size) }
-    }
 }

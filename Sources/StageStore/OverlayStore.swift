@@ -35,7 +35,8 @@ public final class OverlayStore<Base: DirectorySource & ContentSource>: Director
         return isKept ? try upper.put(bytes) : Digest.of(bytes)
     }
 
-    public func ingest() throws(StoreError) -> any ContentIngest { NamedContent() }
+    /// A large content: named and let go.
+    public func ingest() throws(StoreError) -> any ContentIngest { NameIngest() }
 
     public func directory(_ object: Digest) throws(StoreError) -> DirectoryObject {
         if try upper.size(of: object) != nil { return try upper.directory(object) }
@@ -43,17 +44,4 @@ public final class OverlayStore<Base: DirectorySource & ContentSource>: Director
     }
 
     public func put(_ directory: DirectoryObject) throws(StoreError) -> TreeRef { try upper.put(directory) }
-
-    /// A large content: named and let go.
-    private struct NamedContent: ContentIngest {
-        var hasher = DigestHasher()
-        var size: UInt64 = 0
-
-        mutating func update(_ bytes: UnsafeRawBufferPointer) {
-            hasher.update(bytes)
-            size += UInt64(bytes.count)
-        }
-
-        mutating func finish() throws(StoreError) -> (digest: Digest, size: UInt64) { (hasher.finalize(), size) }
-    }
 }
