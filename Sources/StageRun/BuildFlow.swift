@@ -119,27 +119,33 @@ struct BuildFlow: Sendable {
     func lower(
         _ dockerfile: Dockerfile, _ source: DockerfileSource
     ) async throws(StageRunError) -> (BuildGraph, [String: StoredImage]) {
-        let lowering = Lowering(dockerfile, options: loweringOptions(source))
-        var images: [String: StoredImage] = [:]
-        var bases: [String: BaseImage] = [:]
+        var bases = ResolvedBases()
         while true {
-            let result: LoweringResult
-            do throws(DockerfileError) { result = try lowering.lower(images: bases) } catch {
-                throw .dockerfile(error, rendered: error.rendered(source: source.bytes))
-            }
-            switch result {
-            case .graph(let graph, let warnings):
-                for warning in warnings { observe(.warning(message: warning.description, source: warning.range)) }
-                try refuseViolations(warnings, dockerfile)
-                return (graph, images)
+            switch try lower(dockerfile, source, with: bases) {
+            case .graph(let graph, _): return (graph, bases.images)
             case .needs(let requests):
                 for (key, image) in try await resolve(requests, dockerfile, source) {
-                    images[key] = image
-                    bases[key] = BaseImage(
-                        settings: try root.configuration(of: image).config ?? ImageSettings(), platform: image.platform)
+                    try bases.add(image, as: key, in: root)
                 }
             }
         }
+    }
+
+    /// One round: the graph, with its warnings told, or the base images that are missing.
+    func lower(
+        _ dockerfile: Dockerfile, _ source: DockerfileSource, with bases: ResolvedBases
+    ) throws(StageRunError) -> LoweringResult {
+        let result: LoweringResult
+        do throws(DockerfileError) {
+            result = try Lowering(dockerfile, options: loweringOptions(source)).lower(images: bases.settings)
+        } catch {
+            throw .dockerfile(error, rendered: error.rendered(source: source.bytes))
+        }
+        if case .graph(_, let warnings) = result {
+            for warning in warnings { observe(.warning(message: warning.description, source: warning.range)) }
+            try refuseViolations(warnings, dockerfile)
+        }
+        return result
     }
 
     /// The images that a round of lowering asks for, all at once.
@@ -275,6 +281,18 @@ struct BuildFlow: Sendable {
             return BuildSubject(file: file, context: canonicalPath(request.contextPath))
         case .descriptor, .remote, .layout, .image: return BuildSubject(file: file, context: request.contextPath)
         }
+    }
+}
+
+/// The base images that a lowering has been given so far, by the keys that it asked with.
+struct ResolvedBases {
+    private(set) var images: [String: StoredImage] = [:]
+    private(set) var settings: [String: BaseImage] = [:]
+
+    mutating func add(_ image: StoredImage, as key: String, in root: StageRoot) throws(StageRunError) {
+        images[key] = image
+        settings[key] = BaseImage(
+            settings: try root.configuration(of: image).config ?? ImageSettings(), platform: image.platform)
     }
 }
 

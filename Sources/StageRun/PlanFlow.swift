@@ -71,18 +71,10 @@ extension BuildFlow {
     private func lowerWithoutFetching(
         _ dockerfile: Dockerfile, _ source: DockerfileSource
     ) throws(StageRunError) -> Result<(BuildGraph, [String: StoredImage]), MissingImages> {
-        let lowering = Lowering(dockerfile, options: loweringOptions(source))
-        var images: [String: StoredImage] = [:]
-        var bases: [String: BaseImage] = [:]
+        var bases = ResolvedBases()
         while true {
-            let result: LoweringResult
-            do throws(DockerfileError) { result = try lowering.lower(images: bases) } catch {
-                throw .dockerfile(error, rendered: error.rendered(source: source.bytes))
-            }
-            switch result {
-            case .graph(let graph, let warnings):
-                for warning in warnings { observe(.warning(message: warning.description, source: warning.range)) }
-                return .success((graph, images))
+            switch try lower(dockerfile, source, with: bases) {
+            case .graph(let graph, _): return .success((graph, bases.images))
             case .needs(let requests):
                 var missing: [String] = []
                 for request in requests {
@@ -92,10 +84,7 @@ extension BuildFlow {
                         missing.append(request.name)
                         continue
                     }
-                    images[request.key] = image
-                    bases[request.key] = BaseImage(
-                        settings: try root.configuration(of: image).config ?? ImageSettings(),
-                        platform: image.platform)
+                    try bases.add(image, as: request.key, in: root)
                 }
                 if !missing.isEmpty { return .failure(MissingImages(names: missing)) }
             }

@@ -55,6 +55,20 @@ extension EndToEnd {
             #expect(last.output.contains("hit: the same inputs as when it ran"))
         }
 
+        /// What a build would refuse before it runs anything has no plan.
+        @Test func aPlanRefusesWhatTheBuildRefuses() async throws {
+            let context = try scratchDirectory(
+                "plan-refused",
+                [
+                    "Dockerfile": "# check=error=true\nFROM alpine:3.19\nMAINTAINER me\n"
+                ])
+            for command in ["build", "plan"] {
+                let refused = try await Lab.stagerun(command, context)
+                #expect(refused.status != 0)
+                #expect(refused.errors.contains("lint violation found for rules: MaintainerDeprecated"), "\(command)")
+            }
+        }
+
         @Test func aBuildArgumentIsNamed() async throws {
             let context = try context(UUID().uuidString)
             _ = try await Lab.build(context)
