@@ -182,12 +182,7 @@ struct BuildCommand: StageCommand {
             request.furtherTargets[index].outputs = try imageOutputs(
                 results.outputs(of: target), mode: mode, isTerminal: isTerminal)
         }
-        if let platform {
-            guard let parsed = Platform(platform) else {
-                throw UsageError("--platform \(platform): write OS/ARCHITECTURE, such as linux/amd64")
-            }
-            request.platform = parsed
-        }
+        if let platform { request.platform = try Platform(option: platform) }
         return request
     }
 

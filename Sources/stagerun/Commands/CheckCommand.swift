@@ -74,22 +74,11 @@ struct CheckCommand: StageCommand {
 
     private func request(_ environment: (String) -> String?) throws(UsageError) -> BuildRequest {
         if context.isEmpty { throw UsageError("the context is empty; give a directory, such as .") }
-        var path = context
-        while path.count > 1, path.hasSuffix("/") { path.removeLast() }
-        var request = BuildRequest(contextPath: path)
+        var request = BuildRequest(contextPath: SourceOptions.withoutSlash(context))
         request.dockerfile = file == "-" ? "/dev/stdin" : file
         request.target = target
-        for text in buildArguments {
-            if let pair = try NameValue.inheriting(text, option: "--build-arg", environment: environment) {
-                request.buildArguments[pair.name] = pair.value
-            }
-        }
-        if let platform {
-            guard let parsed = Platform(platform) else {
-                throw UsageError("--platform \(platform): write OS/ARCHITECTURE, such as linux/amd64")
-            }
-            request.platform = parsed
-        }
+        try request.take(buildArguments: buildArguments, environment)
+        if let platform { request.platform = try Platform(option: platform) }
         return request
     }
 }

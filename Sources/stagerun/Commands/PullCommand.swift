@@ -28,10 +28,7 @@ struct PullCommand: StageCommand {
     func execute(_ surroundings: Surroundings) async throws -> Int32 {
         let reference = try imageReference(name)
         var wanted: Platform?
-        if let platform {
-            wanted = Platform(platform)
-            if wanted == nil { throw UsageError("--platform \(platform): write OS/ARCHITECTURE, such as linux/amd64") }
-        }
+        if let platform { wanted = try Platform(option: platform) }
         let mode = progress.resolved(
             quiet: quiet, isTerminal: surroundings.error.isTerminal, terminalType: surroundings.environment("TERM"))
         let interruption = surroundings.interruption

@@ -44,12 +44,7 @@ struct SourceOptions: ParsableArguments, Sendable {
     /// What is asked for.
     func request(_ environment: (String) -> String?) throws(UsageError) -> BuildRequest {
         var request = BuildRequest(contextPath: context)
-        for text in buildArguments {
-            guard let pair = try NameValue.inheriting(text, option: "--build-arg", environment: environment) else {
-                continue
-            }
-            request.buildArguments[pair.name] = pair.value
-        }
+        try request.take(buildArguments: buildArguments, environment)
         // As docker does: whoever sets it means every tool.
         if request.buildArguments["SOURCE_DATE_EPOCH"] == nil, let epoch = environment("SOURCE_DATE_EPOCH"),
             !epoch.isEmpty
@@ -96,7 +91,7 @@ struct SourceOptions: ParsableArguments, Sendable {
         }
     }
 
-    private static func withoutSlash(_ path: String) -> String {
+    static func withoutSlash(_ path: String) -> String {
         var path = path
         while path.count > 1, path.hasSuffix("/") { path.removeLast() }
         return path
@@ -164,6 +159,27 @@ struct SourceOptions: ParsableArguments, Sendable {
             }
         }
         return tools
+    }
+}
+
+extension BuildRequest {
+    /// `--build-arg K=V`; `K` alone takes its value from the environment, and is nothing where that has none.
+    mutating func take(buildArguments: [String], _ environment: (String) -> String?) throws(UsageError) {
+        for text in buildArguments {
+            if let pair = try NameValue.inheriting(text, option: "--build-arg", environment: environment) {
+                self.buildArguments[pair.name] = pair.value
+            }
+        }
+    }
+}
+
+extension Platform {
+    /// `--platform OS/ARCHITECTURE`.
+    init(option text: String) throws(UsageError) {
+        guard let parsed = Platform(text) else {
+            throw UsageError("--platform \(text): write OS/ARCHITECTURE, such as linux/amd64")
+        }
+        self = parsed
     }
 }
 
