@@ -26,24 +26,8 @@ private struct ContextScans {
         small = place + "/small"
         medium = place + "/medium"
         laboratory.note("making 100,000 files of 1 KiB and 10,000 of 4 KiB")
-        try Self.tree(small, files: 100_000, size: 1024, directories: 500)
-        try Self.tree(medium, files: 10_000, size: 4096, directories: 100)
-    }
-
-    private static func tree(_ path: String, files: Int, size: Int, directories: Int) throws {
-        for directory in 0..<directories {
-            try FileManager.default.createDirectory(
-                atPath: "\(path)/dir-\(directory)", withIntermediateDirectories: true)
-        }
-        for file in 0..<files {
-            let line = Data("line of file \(file) in a tree of \(files)\n".utf8)
-            var data = Data()
-            while data.count < size { data += line }
-            let name = "\(path)/dir-\(file % directories)/file-\(file).txt"
-            guard FileManager.default.createFile(atPath: name, contents: data.prefix(size)) else {
-                throw BenchError("cannot write \(name)")
-            }
-        }
+        try laboratory.tree(small, files: 100_000, size: 1024, directories: 500)
+        try laboratory.tree(medium, files: 10_000, size: 4096, directories: 100)
     }
 
     private func probe(_ arguments: [String]) throws -> (time: Double, usage: Usage) {

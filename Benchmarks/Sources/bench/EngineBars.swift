@@ -152,19 +152,7 @@ private struct EngineBars {
     func files(_ count: Int, size: Int, directories: Int) throws -> [Finding] {
         laboratory.note("making \(count) files of \(size) bytes")
         let context = try laboratory.scratch("files", ["Dockerfile": "FROM scratch\nCOPY src /src\n"])
-        for directory in 0..<directories {
-            try FileManager.default.createDirectory(
-                atPath: "\(context)/src/dir-\(directory)", withIntermediateDirectories: true)
-        }
-        for file in 0..<count {
-            let line = Data("line of file \(file) in a tree of \(count)\n".utf8)
-            var data = Data()
-            while data.count < size { data += line }
-            let name = "\(context)/src/dir-\(file % directories)/file-\(file).txt"
-            guard FileManager.default.createFile(atPath: name, contents: data.prefix(size)) else {
-                throw BenchError("cannot write \(name)")
-            }
-        }
+        try laboratory.tree(context + "/src", files: count, size: size, directories: directories)
         let isSmall = count == 10_000
         let store = try store()
         // What was written just now is not trusted by the index, so the next build reads it again.

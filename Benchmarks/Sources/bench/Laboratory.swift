@@ -41,6 +41,23 @@ struct Laboratory {
         return path
     }
 
+    /// Files of `size` bytes of text in directories below `path`: `dir-D/file-N.txt`.
+    func tree(_ path: String, files: Int, size: Int, directories: Int) throws {
+        for directory in 0..<directories {
+            try FileManager.default.createDirectory(
+                atPath: "\(path)/dir-\(directory)", withIntermediateDirectories: true)
+        }
+        for file in 0..<files {
+            let line = Data("line of file \(file) in a tree of \(files)\n".utf8)
+            var data = Data()
+            while data.count < size { data += line }
+            let name = "\(path)/dir-\(file % directories)/file-\(file).txt"
+            guard FileManager.default.createFile(atPath: name, contents: data.prefix(size)) else {
+                throw BenchError("cannot write \(name)")
+            }
+        }
+    }
+
     func note(_ message: String) { FileHandle.standardError.write(Data("bench: \(message)\n".utf8)) }
 
     /// By `rm`, which takes a checked-out toolchain away far faster than FileManager does.
