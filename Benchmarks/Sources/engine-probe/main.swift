@@ -37,14 +37,18 @@ guard CommandLine.arguments.count == 2, let count = Int(CommandLine.arguments[1]
     print("usage: engine-probe STEPS")
     exit(2)
 }
-var seed: UInt64 = 1
-func random(below limit: Int) -> Int {
-    seed = seed &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
-    return Int(seed >> 33) % limit
+struct Random {
+    var seed: UInt64 = 1
+
+    mutating func next(below limit: Int) -> Int {
+        seed = seed &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+        return Int(seed >> 33) % limit
+    }
 }
+var random = Random()
 // Every step takes one or two of the thousand before it.
 let steps = (0..<count).map { index in
-    let inputs = index == 0 ? [] : (0...(index & 1)).map { _ in index - 1 - random(below: min(index, 1000)) }
+    let inputs = index == 0 ? [] : (0...(index & 1)).map { _ in index - 1 - random.next(below: min(index, 1000)) }
     return Step(
         id: StepID(index), operation: .own(OwnOperation(kind: "sum", fields: [.init("add", .integer(Int64(index)))])),
         inputs: inputs.map { StepID($0) }, stage: "s", title: "step")
