@@ -286,6 +286,23 @@ enum SumGraph {
         #expect(graph.makespan(cores: 2, order: .firstCome) == 7)
     }
 
+    /// Graphs of real builds, with how long each step took: the order is never slower than first come.
+    @Test(arguments: ["go-app", "node-app", "hello"]) func recordedGraphs(name: String) throws {
+        let path = #filePath.split(separator: "/").dropLast(2).joined(separator: "/")
+        let bytes = try readFile("/\(path)/Cases/graphs/\(name).graph")
+        let rows = String(decoding: bytes, as: UTF8.self).split(separator: "\n").filter { !$0.hasPrefix("#") }
+            .map { $0.split(separator: " ") }
+        let durations = rows.compactMap { $0.first.flatMap { Double($0) } }
+        #expect(rows.count > 5 && durations.count == rows.count)
+        let simulation = ScheduleSimulation(
+            inputs: rows.map { $0.dropFirst().compactMap { Int($0) } }, durations: durations)
+        for cores in [1, 2, 3, 4, 8, 16, 32, 64, 128, 256] {
+            let makespan = simulation.makespan(cores: cores, order: .longestPath)
+            #expect(makespan <= simulation.makespan(cores: cores, order: .firstCome) + 1e-9, "\(cores) cores")
+            #expect(makespan >= simulation.lowerBound(cores: cores) - 1e-9, "\(cores) cores")
+        }
+    }
+
     /// The bounds hold on random graphs: never below the lower bound, and never twice above it (Graham).
     @Test(arguments: 0..<40) func randomGraphs(seed: UInt64) {
         var random = SeededGenerator(seed: seed)
