@@ -15,6 +15,7 @@ let package = Package(
         .library(
             name: "StageEngine", targets: ["StageEngine", "StageGraph", "StageHash", "StageStore", "StageSystem"]),
         .library(name: "StageStore", targets: ["StageStore"]),
+        .library(name: "StageConformance", targets: ["StageConformance"]),
         .library(name: "StageContext", targets: ["StageContext", "StageHash", "StageStore", "StageSystem"]),
         .library(name: "StageDockerfile", targets: ["StageDockerfile"]),
         .library(name: "StageImage", targets: ["StageImage"]),
@@ -51,6 +52,8 @@ let package = Package(
         .target(
             name: "StageStore", dependencies: ["StageHash", "StageSystem", "CGear", "CLZ4", "CLMDB"],
             swiftSettings: strict),
+        .target(
+            name: "StageConformance", dependencies: ["StageStore", "StageHash", "StageSystem"], swiftSettings: strict),
         .target(name: "StageContext", dependencies: ["StageStore", "StageHash", "StageSystem"], swiftSettings: strict),
         .target(name: "StageGraph", dependencies: ["StageHash"], swiftSettings: strict),
         .target(
@@ -141,7 +144,8 @@ let package = Package(
             name: "StoreProbe", dependencies: ["StageStore", "StageHash", "StageSystem"], path: "Tests/StoreProbe",
             swiftSettings: strict),
         .testTarget(
-            name: "StageStoreTests", dependencies: ["StageStore", "StageHash", "StageSystem", "StoreProbe", "CLMDB"],
+            name: "StageStoreTests",
+            dependencies: ["StageConformance", "StageStore", "StageHash", "StageSystem", "StoreProbe", "CLMDB"],
             exclude: ["Disk"], swiftSettings: strict),
         .testTarget(name: "StageSystemTests", dependencies: ["StageSystem", "StoreProbe"], swiftSettings: strict),
         .testTarget(name: "EndToEndTests", swiftSettings: strict),
