@@ -7,8 +7,10 @@ import StageSystem
 import Synchronization
 
 extension Store {
-    /// True when something waits to be made durable.
-    public var needsCommit: Bool { state.withLock { !$0.waiting.pending.isEmpty } }
+    /// True unless all that was put is durable. What another thread is just committing is not yet: `commit()` waits for it.
+    public var needsCommit: Bool {
+        state.withLock { !$0.waiting.pending.isEmpty || !$0.waiting.inFlight.isEmpty }
+    }
 
     /// Makes all that was put so far durable and visible to other processes. On an error what was committed before stays
     /// as it is, and the next commit tries again; but not after a failed sync, since the kernel does not say what it

@@ -54,6 +54,23 @@ import Testing
         #expect(try stores[0].get(.records, SampleBatch.key(seed: 1, 1)) != nil)
     }
 
+    /// Who commits only when something needs it has to wait for what another thread is just committing: a build that ends
+    /// meanwhile would lose it.
+    @Test func whatIsBeingCommittedNeedsACommit() async throws {
+        let store = try Store(path: scratch.store)
+        // Another value of the same store sees what is committed, and nothing else.
+        let observer = try Store(path: scratch.store)
+        let pool = BlockingPool(threads: 1)
+        defer { pool.close() }
+        for round in 0..<20 {
+            store.set(.records, bytes("\(round)"), bytes("kept"))
+            async let committed: Void = pool.run { () throws(StoreError) in try store.commit() }
+            while store.needsCommit { await Task.yield() }
+            #expect(try observer.get(.records, bytes("\(round)")) == bytes("kept"))
+            try await committed
+        }
+    }
+
     @Test func openingAndClosingFromManyThreads() async throws {
         let pool = BlockingPool(threads: 8)
         defer { pool.close() }
