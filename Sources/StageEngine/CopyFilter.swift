@@ -77,6 +77,7 @@ struct CopyFilter: Sendable {
     /// The directory with what the rules take in: a directory that itself is not taken in is there when something
     /// beneath it is. The top is always there.
     func applied(to tree: TreeRef, _ store: any TreeStore) throws(StoreError) -> TreeRef {
+        if included == nil, excluded.isEmpty { return tree }
         let top = Decision(included: -1, excluded: -1)
         return try filtered(tree, at: [], depth: 0, top, isTaken: true, store) ?? tree
     }
