@@ -17,15 +17,14 @@ public final class Store: DirectorySink, ContentSink, TableStore {
     let packs: SharedFile
     let state = Mutex(State())
     let committing = Mutex(())
-    /// Directories read or written lately, and open packs: both bounded, both only to be faster.
-    private let directories = Mutex<[Digest: DirectoryObject]>([:])
+    private let directories = DirectoryCache()
+    /// Open packs: bounded, only to be faster.
     let files = Mutex<[UInt64: SharedFile]>([:])
     let leases: LeaseFile
     let openingLease = Mutex<Lease?>(nil)
 
     /// Packs that wait for a commit, and packs open for reading, each at most this many: a process has few descriptors.
     static let openPacks = 64
-    private static let cachedDirectories = 50_000
 
     struct State {
         var writer: PackWriter?
@@ -145,25 +144,18 @@ public final class Store: DirectorySink, ContentSink, TableStore {
     // MARK: Directories
 
     public func directory(_ object: Digest) throws(StoreError) -> DirectoryObject {
-        if let cached = directories.withLock({ $0[object] }) { return cached }
+        if let cached = directories[object] { return cached }
         guard let directory = DirectoryObject(encoded: try read(object)) else {
             throw .corrupt("directory \(object) does not decode")
         }
-        remember(directory, object)
+        directories.add(directory, object)
         return directory
     }
 
     public func put(_ directory: DirectoryObject) throws(StoreError) -> TreeRef {
         try directory.checkNames()
         let ref = TreeRef(identity: Digest.of(directory.identityBytes()), object: try put(directory.encoded()))
-        remember(directory, ref.object)
+        directories.add(directory, ref.object)
         return ref
-    }
-
-    private func remember(_ directory: DirectoryObject, _ object: Digest) {
-        directories.withLock { cache in
-            if cache.count >= Self.cachedDirectories { cache.removeAll(keepingCapacity: true) }
-            cache[object] = directory
-        }
     }
 }
