@@ -16,6 +16,7 @@ public enum ContentStoreRequirements {
         Requirement("without finish() an ingest names nothing", forgetsUnfinished),
         Requirement("an error of the reader's ends the reading and comes back", passesErrorsOn),
         Requirement("contents that share most of their bytes are told apart", tellsEditsApart),
+        Requirement("many contents at once are what they are one by one", readsManyAtOnce),
         Requirement("contents can be put and read from many tasks at once", isShared),
     ]
 
@@ -53,6 +54,35 @@ public enum ContentStoreRequirements {
                 try expectEqual(try store.put(sample), Digest.of(sample), "the name of a content of \(size) bytes")
             }
         }
+    }
+
+    private static func readsManyAtOnce(_ store: Subject) throws {
+        var random = SeededGenerator(seed: 7)
+        var contents = (0..<600).map { random.bytes($0 * 5) + random.text($0) }
+        contents += sizes.map { random.text($0) } + [[], [], [UInt8](repeating: 0, count: 70_000)]
+        for content in contents { _ = try store.put(content) }
+        let groups = [
+            contents, contents.shuffled(using: &random), contents.shuffled(using: &random) + contents.prefix(300), [],
+        ]
+        for group in groups {
+            var found = [[UInt8]](repeating: [], count: group.count)
+            var places: [Int] = []
+            try store.withContents(group.map { Digest.of($0) }) { place, piece in
+                found[place] += piece
+                places.append(place)
+            }
+            try expect(found == group, "\(group.count) contents at once are read as others")
+            try expect(places == places.sorted(), "\(group.count) contents at once come out of order")
+        }
+        var read: [Int] = []
+        let name = Digest.of("nobody kept this")
+        do {
+            try store.withContents([Digest.of(contents[9]), name, Digest.of(contents[8])]) { place, _ in
+                read.append(place)
+            }
+            throw Mismatch(reason: "what is not here was read among others")
+        } catch StoreError.missing(let missing) { try expectEqual(missing, name, "the name in the error") }
+        try expect(!read.contains(2), "what follows the missing one was read")
     }
 
     private static func saysWhatIsMissing(_ store: Subject) throws {

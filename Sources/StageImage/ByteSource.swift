@@ -150,11 +150,18 @@ extension ByteSource {
 extension ContentSource {
     /// Hands a content to `sink`, in order.
     public func stream(_ digest: Digest, to sink: ByteSink) throws(ImageError) {
+        try stream([digest]) { _, piece throws(ImageError) in try sink(piece) }
+    }
+
+    /// Hands contents to `sink` one after the other, with the place of each in `digests`.
+    func stream(
+        _ digests: [Digest], to sink: (Int, UnsafeRawBufferPointer) throws(ImageError) -> Void
+    ) throws(ImageError) {
         // The store's closure throws the store's errors only: what the sink throws waits here meanwhile.
         var failure: ImageError?
         do throws(StoreError) {
-            try withContent(digest) { piece throws(StoreError) in
-                do throws(ImageError) { try sink(piece) } catch {
+            try withContents(digests) { place, piece throws(StoreError) in
+                do throws(ImageError) { try sink(place, piece) } catch {
                     failure = error
                     throw StoreError.corrupt("writing stopped")
                 }

@@ -37,7 +37,7 @@ public struct LayerWriter {
     private func write(
         _ old: TreeRef?, _ new: TreeRef, whiteouts: Bool, _ sink: @escaping ByteSink
     ) throws(ImageError) -> Summary {
-        var hasher = DigestHasher()
+        let hasher = ArchiveHasher()
         var rootBefore = Attributes(mode: 0o755)
         if let old {
             rootBefore = try storing { () throws(StoreError) in try store.directory(old.object).attributes }
@@ -58,7 +58,7 @@ public struct LayerWriter {
             throw failure ?? .store(error)
         }
         let size = try session.finish()
-        return Summary(diffID: hasher.finalize(), size: size)
+        return Summary(diffID: hasher.finish(), size: size)
     }
 }
 
@@ -68,6 +68,9 @@ private struct Session: ~Copyable {
     private let whiteouts: Bool
     private let rootBefore: Attributes
     private var writer: TarWriter
+    /// Members that are not written yet: the contents of several files are read at once.
+    private var waiting: [(member: TarMember, content: Digest?)] = []
+    private var waitingBytes: UInt64 = 0
     /// The first member of each group of hard links, and what it is.
     private var firstOfGroup: [UInt64: (path: [UInt8], node: Node)] = [:]
 
@@ -78,7 +81,11 @@ private struct Session: ~Copyable {
         writer = TarWriter(sink)
     }
 
+    /// So many members wait at most, or so many bytes of contents.
+    private static let batch = (members: 1024, bytes: 4 << 20)
+
     mutating func finish() throws(ImageError) -> UInt64 {
+        try writeWaiting()
         try writer.finish()
         return writer.size
     }
@@ -93,7 +100,7 @@ private struct Session: ~Copyable {
         case .removed(let path):
             guard let name = path.last else { return }
             let marker = path.parent.appending(FileName(bytes: LayerEntry.whiteoutPrefix + name.bytes))
-            try writer.begin(TarMember(path: marker.relativeBytes, kind: .file))
+            try add(TarMember(path: marker.relativeBytes, kind: .file))
         case .directory(let path, let attributes, _):
             if path.isRoot {
                 if attributes.sameIdentity(as: rootBefore) { return }
@@ -119,8 +126,7 @@ private struct Session: ~Copyable {
         }
         switch node.content {
         case .file(let digest, let size):
-            try begin(path, .file, node.attributes, size: size)
-            if size > 0 { try content(digest) }
+            try begin(path, .file, node.attributes, size: size, content: size > 0 ? digest : nil)
         case .symlink(let target): try begin(path, .symlink, node.attributes, linkTarget: target)
         case .fifo: try begin(path, .fifo, node.attributes)
         case .characterDevice(let major, let minor):
@@ -130,16 +136,9 @@ private struct Session: ~Copyable {
         }
     }
 
-    private mutating func content(_ digest: Digest) throws(ImageError) {
-        // A non-copyable value cannot be captured for change by a closure: it goes through an exclusive pointer.
-        let store = self.store
-        try withUnsafeMutablePointer(to: &writer) { pointer throws(ImageError) in
-            try store.stream(digest) { piece throws(ImageError) in try pointer.pointee.write(piece) }
-        }
-    }
-
     private mutating func begin(
-        _ path: [UInt8], _ kind: TarMember.Kind, _ attributes: Attributes, size: UInt64 = 0, linkTarget: [UInt8] = []
+        _ path: [UInt8], _ kind: TarMember.Kind, _ attributes: Attributes, size: UInt64 = 0, linkTarget: [UInt8] = [],
+        content: Digest? = nil
     ) throws(ImageError) {
         var member = TarMember(path: path, kind: kind, size: size, linkTarget: linkTarget)
         member.mode = attributes.mode
@@ -148,6 +147,36 @@ private struct Session: ~Copyable {
         // Whole seconds, as docker, BuildKit and buildah write layers.
         member.time = Timestamp(seconds: attributes.time.seconds)
         member.xattrs = kind == .hardLink ? [] : attributes.xattrs
-        try writer.begin(member)
+        try add(member, content)
+    }
+
+    private mutating func add(_ member: TarMember, _ content: Digest? = nil) throws(ImageError) {
+        waiting.append((member, content))
+        if content != nil { waitingBytes = min(.max - member.size, waitingBytes) + member.size }
+        if waiting.count >= Self.batch.members || waitingBytes >= Self.batch.bytes { try writeWaiting() }
+    }
+
+    private mutating func writeWaiting() throws(ImageError) {
+        let members = waiting
+        waiting.removeAll(keepingCapacity: true)
+        waitingBytes = 0
+        let places = members.indices.filter { members[$0].content != nil }
+        let contents = members.compactMap(\.content)
+        let store = self.store
+        var next = 0
+        // A non-copyable value cannot be captured for change by a closure: it goes through an exclusive pointer.
+        try withUnsafeMutablePointer(to: &writer) { writer throws(ImageError) in
+            try store.stream(contents) { number, piece throws(ImageError) in
+                while next <= places[number] {
+                    try writer.pointee.begin(members[next].member)
+                    next += 1
+                }
+                try writer.pointee.write(piece)
+            }
+            while next < members.count {
+                try writer.pointee.begin(members[next].member)
+                next += 1
+            }
+        }
     }
 }

@@ -7,6 +7,8 @@ import StageStore
 public struct TarWriter: ~Copyable {
     private let sink: ByteSink
     private let buffer: UnsafeMutableRawBufferPointer
+    /// The block that is being filled in.
+    private let header: UnsafeMutableRawBufferPointer
     private var filled = 0
     private var padding = 0
     private var owed: UInt64 = 0
@@ -17,17 +19,23 @@ public struct TarWriter: ~Copyable {
     public init(_ sink: @escaping ByteSink) {
         self.sink = sink
         buffer = .allocate(byteCount: 256 << 10, alignment: 64)
+        header = .allocate(byteCount: TarField.block, alignment: 64)
     }
 
-    deinit { buffer.deallocate() }
+    deinit {
+        buffer.deallocate()
+        header.deallocate()
+    }
 
     /// Starts a member. For a file, exactly `member.size` bytes of content have to follow by `write`.
     public mutating func begin(_ member: TarMember) throws(ImageError) {
         try endContent()
-        var header = HeaderBlock()
-        let records = try header.fill(member)
-        if !records.isEmpty { try extendedHeader(records, for: member) }
-        try emit(header.bytes)
+        let records = try HeaderBlock(header).fill(member)
+        if !records.isEmpty {
+            try extendedHeader(records, for: member)
+            _ = try HeaderBlock(header).fill(member)
+        }
+        try emit(UnsafeRawBufferPointer(header))
         owed = member.kind == .file ? member.size : 0
         padding = tarPadding(owed)
     }
@@ -59,9 +67,8 @@ public struct TarWriter: ~Copyable {
             throw .unrepresentable(
                 path: printable(member.path), reason: "its path and extended attributes take more than 1 MiB")
         }
-        var header = HeaderBlock()
-        header.fillExtended(for: member.path, size: records.count)
-        try emit(header.bytes)
+        HeaderBlock(header).fillExtended(for: member.path, size: records.count)
+        try emit(UnsafeRawBufferPointer(header))
         try emit(records)
         try zeros(tarPadding(UInt64(records.count)))
     }
@@ -100,12 +107,18 @@ public struct TarWriter: ~Copyable {
     }
 }
 
-/// A header block being filled.
+/// A header block being filled in, where its writer keeps it.
 private struct HeaderBlock {
-    var bytes = [UInt8](repeating: 0, count: TarField.block)
+    private let bytes: UnsafeMutableRawBufferPointer
+
+    /// Clears the block.
+    init(_ bytes: UnsafeMutableRawBufferPointer) {
+        bytes.initializeMemory(as: UInt8.self, repeating: 0)
+        self.bytes = bytes
+    }
 
     /// Fills in `member`; gives the extended records that it needs besides.
-    mutating func fill(_ member: TarMember) throws(ImageError) -> [UInt8] {
+    func fill(_ member: TarMember) throws(ImageError) -> [UInt8] {
         var records: [(key: [UInt8], value: [UInt8])] = []
         func record(_ key: String, _ value: [UInt8]) { records.append((Array(key.utf8), value)) }
         func record(_ key: String, _ value: some BinaryInteger) { record(key, Array(String(value).utf8)) }
@@ -149,7 +162,7 @@ private struct HeaderBlock {
     }
 
     /// Fills in the header that announces `size` bytes of extended records for the member at `path`.
-    mutating func fillExtended(for path: [UInt8], size: Int) {
+    func fillExtended(for path: [UInt8], size: Int) {
         let slash = path.lastIndex(of: 0x2F)
         let directory = slash.map { path[..<$0] } ?? []
         let file = slash.map { path[($0 + 1)...] } ?? path[...]
@@ -165,7 +178,7 @@ private struct HeaderBlock {
         seal()
     }
 
-    private mutating func putKind(_ member: TarMember) throws(ImageError) {
+    private func putKind(_ member: TarMember) throws(ImageError) {
         var numbers: (major: UInt32, minor: UInt32) = (0, 0)
         let type: Character
         switch member.kind {
@@ -189,9 +202,12 @@ private struct HeaderBlock {
         put(Int64(numbers.minor), TarField.minorNumber)
     }
 
-    private mutating func put(_ text: [UInt8], _ field: Range<Int>, cut: Bool = false) {
-        let fitting = text.prefix(field.count)
-        bytes.replaceSubrange(field.lowerBound..<(field.lowerBound + fitting.count), with: fitting)
+    private func put(_ text: [UInt8], _ field: Range<Int>, cut: Bool = false) {
+        let count = min(text.count, field.count)
+        text.withUnsafeBytes { text in
+            UnsafeMutableRawBufferPointer(rebasing: bytes[field.lowerBound..<(field.lowerBound + count)])
+                .copyMemory(from: UnsafeRawBufferPointer(rebasing: text[..<count]))
+        }
         // Go's way for a cut string that would end in a slash: some readers take any such member for a directory.
         if cut, text.count > field.count, bytes[field.upperBound - 1] == 0x2F {
             var index = field.upperBound - 1
@@ -202,7 +218,7 @@ private struct HeaderBlock {
         }
     }
 
-    private mutating func put(_ number: Int64, _ field: Range<Int>) {
+    private func put(_ number: Int64, _ field: Range<Int>) {
         let value = Self.fits(number, field) ? number : 0
         var rest = value
         bytes[field.upperBound - 1] = 0
@@ -213,10 +229,11 @@ private struct HeaderBlock {
     }
 
     /// Writes the magic and the checksum: six octal digits, NUL, blank.
-    private mutating func seal() {
-        bytes.replaceSubrange(TarField.magic, with: TarField.posixMagic)
-        bytes.replaceSubrange(TarField.checksum, with: [UInt8](repeating: 0x20, count: 8))
-        var sum = bytes.reduce(0) { $0 + Int($1) }
+    private func seal() {
+        put(TarField.posixMagic, TarField.magic)
+        for index in TarField.checksum { bytes[index] = 0x20 }
+        var sum: UInt32 = 0
+        for byte in bytes { sum &+= UInt32(byte) }
         for index in (TarField.checksum.lowerBound..<(TarField.checksum.lowerBound + 6)).reversed() {
             bytes[index] = UInt8(ascii: "0") + UInt8(sum & 7)
             sum >>= 3

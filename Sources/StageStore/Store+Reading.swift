@@ -36,20 +36,21 @@ extension Store {
     public func withContent(
         _ digest: Digest, _ body: (UnsafeRawBufferPointer) throws(StoreError) -> Void
     ) throws(StoreError) {
-        try withContent(digest, depth: 0, body)
+        try withContent(digest, try entry(of: digest), depth: 0, body)
     }
 
-    private func withContent(
-        _ digest: Digest, depth: Int, _ body: (UnsafeRawBufferPointer) throws(StoreError) -> Void
+    func withContent(
+        _ digest: Digest, _ entry: ContentEntry?, depth: Int = 0,
+        _ body: (UnsafeRawBufferPointer) throws(StoreError) -> Void
     ) throws(StoreError) {
-        switch try entry(of: digest) {
+        switch entry {
         case nil: throw .missing(digest)
         case .stored(let location)?: try withStored(digest, location, body)
         case .chunked(let size, let list)?:
             guard depth < ChunkList.depthLimit else { throw .corrupt("content \(digest): lists of lists without end") }
             var rest: [UInt8] = []
             var total: UInt64 = 0
-            try withContent(list, depth: depth + 1) { piece throws(StoreError) in
+            try withContent(list, try self.entry(of: list), depth: depth + 1) { piece throws(StoreError) in
                 rest.append(contentsOf: piece)
                 let parts = ChunkList.decode(&rest)
                 total += try withParts(parts, of: digest, body)

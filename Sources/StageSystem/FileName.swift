@@ -88,7 +88,15 @@ public struct TreePath: Hashable, Comparable, Sendable, ExpressibleByStringLiter
     public func starts(with prefix: TreePath) -> Bool { components.starts(with: prefix.components) }
 
     /// Joined by `/`, without a leading one; empty for the root.
-    public var relativeBytes: [UInt8] { Array(components.map(\.bytes).joined(separator: [0x2F])) }
+    public var relativeBytes: [UInt8] {
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(components.reduce(0) { $0 + $1.bytes.count + 1 })
+        for (index, name) in components.enumerated() {
+            if index > 0 { bytes.append(0x2F) }
+            bytes.append(contentsOf: name.bytes)
+        }
+        return bytes
+    }
 
     /// With a leading `/`.
     public var description: String { "/" + String(decoding: relativeBytes, as: UTF8.self) }

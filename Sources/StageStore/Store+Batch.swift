@@ -1,0 +1,106 @@
+// Many contents at once: looked up in one snapshot of the index, and those that lie close together read at once. What was
+// kept together, as the files of a context are, lies together.
+
+import StageHash
+import StageSystem
+
+extension Store {
+    public func withContents(
+        _ digests: [Digest], _ body: (Int, UnsafeRawBufferPointer) throws(StoreError) -> Void
+    ) throws(StoreError) {
+        let entries = try entries(of: digests)
+        let reader = ContentRunReader(store: self)
+        var next = 0
+        while next < digests.count {
+            let place = next
+            if let run = ContentRun(entries, from: place), run.places.count > 1 {
+                try reader.read(run, digests, body)
+                next = run.places.upperBound
+            } else {
+                try withContent(digests[place], entries[place]) { piece throws(StoreError) in try body(place, piece) }
+                next += 1
+            }
+        }
+    }
+}
+
+/// Contents that follow each other in a list and lie close together in one pack, in any order.
+private struct ContentRun {
+    let pack: UInt64
+    let places: Range<Int>
+    let locations: [Location]
+    /// Where they lie in the pack.
+    let bytes: Range<UInt64>
+
+    static let window: UInt64 = 256 << 10
+
+    /// The longest run that begins at `first` and is worth reading at once; nil where there is no block to read.
+    init?(_ entries: [ContentEntry?], from first: Int) {
+        guard case .stored(let location)? = entries[first], location.stored <= Self.window else { return nil }
+        var locations = [location]
+        var (start, end, used) = (location.offset, location.offset + location.stored, location.stored)
+        for case .stored(let next)? in entries[(first + 1)...].lazy.prefix(while: { $0?.isBlocks ?? false }) {
+            let (low, high) = (min(start, next.offset), max(end, next.offset + next.stored))
+            // What lies between is read in vain: a few system calls' worth of it is allowed.
+            guard next.pack == location.pack, high - low <= Self.window,
+                high - low <= 4 * (used + next.stored) + (32 << 10)
+            else { break }
+            locations.append(next)
+            (start, end, used) = (low, high, used + next.stored)
+        }
+        pack = location.pack
+        places = first..<(first + locations.count)
+        self.locations = locations
+        bytes = start..<end
+    }
+}
+
+extension ContentEntry {
+    fileprivate var isBlocks: Bool {
+        if case .stored = self { return true }
+        return false
+    }
+}
+
+/// Reads runs, with room that serves one after the other.
+private final class ContentRunReader {
+    private let store: Store
+    private var room = UnsafeMutableRawBufferPointer(start: nil, count: 0)
+
+    init(store: Store) { self.store = store }
+
+    deinit { room.deallocate() }
+
+    func read(
+        _ run: ContentRun, _ digests: [Digest], _ body: (Int, UnsafeRawBufferPointer) throws(StoreError) -> Void
+    ) throws(StoreError) {
+        if room.baseAddress == nil {
+            room = .allocate(byteCount: Int(ContentRun.window) + Block.size, alignment: 4096)
+        }
+        let window = UnsafeMutableRawBufferPointer(rebasing: room[..<run.bytes.count])
+        let whole = Location(pack: run.pack, offset: run.bytes.lowerBound, stored: UInt64(window.count), raw: 0)
+        let file = try store.packFile(whole)
+        let found: Int
+        do throws(SystemError) { found = try readFull(file.fd.raw, window, at: Int64(whole.offset)) } catch {
+            throw .system(error)
+        }
+        for (place, location) in zip(run.places, run.locations) {
+            let start = Int(location.offset - whole.offset)
+            guard start + Int(location.stored) <= found else {
+                throw .corrupt("content \(digests[place]): its pack \(PackWriter.name(run.pack)) is cut short")
+            }
+            let stored = UnsafeRawBufferPointer(rebasing: window[start..<(start + Int(location.stored))])
+            let largest = Int(min(location.raw, UInt64(Block.size)))
+            let scratch = UnsafeMutableRawBufferPointer(
+                rebasing: room[Int(ContentRun.window)..<(Int(ContentRun.window) + largest)])
+            var total: UInt64 = 0
+            let used = try Block.unpack(stored, name: digests[place], scratch: scratch) { piece throws(StoreError) in
+                total += UInt64(piece.count)
+                try body(place, piece)
+            }
+            guard used == stored.count, total == location.raw else {
+                throw .corrupt("content \(digests[place]): \(total) bytes instead of \(location.raw)")
+            }
+        }
+    }
+}
