@@ -7,12 +7,19 @@ import Testing
 struct Buildah {
     let directory: String
 
-    init() throws { directory = try scratchDirectory("buildah") }
+    /// It keeps caches of mounts beside other temporary files.
+    private var environment: [String: String] { ["TMPDIR": directory + "/tmp"] }
+
+    init() throws {
+        directory = try scratchDirectory("buildah")
+        try FileManager.default.createDirectory(atPath: directory + "/tmp", withIntermediateDirectories: true)
+    }
 
     /// Runs buildah and returns what it wrote on standard output, without the line end.
     @discardableResult
     func callAsFunction(_ arguments: String...) async throws -> String {
-        let outcome = try await RunningCommand(storage("buildah") + arguments).wait(atMost: .seconds(900))
+        let outcome = try await RunningCommand(storage("buildah") + arguments, environment: environment)
+            .wait(atMost: .seconds(900))
         guard outcome.succeeded else { throw LabFailure("buildah failed", outcome) }
         return outcome.output.trimmingCharacters(in: .whitespacesAndNewlines)
     }
@@ -22,8 +29,21 @@ struct Buildah {
         let outcome = try await RunningCommand(
             storage("buildah")
                 + ["bud", "--isolation", "chroot", "--network", "host", "--identity-label=false", "--layers=false"]
-                + arguments
+                + arguments, environment: environment
         ).wait(atMost: .seconds(900))
+        guard outcome.succeeded else { throw LabFailure("buildah bud failed", outcome) }
+    }
+
+    /// Builds in a chroot, each instruction a layer of its own as everyone's builder has it, and with what only docker's format holds.
+    func buildLayers(to destination: String, _ arguments: [String], directory: String) async throws {
+        let outcome = try await RunningCommand(
+            storage("buildah")
+                + [
+                    "bud", "--isolation", "chroot", "--network", "host", "--identity-label=false", "--layers=true",
+                    "--no-cache",
+                    "--format", "docker", "-t", destination,
+                ] + arguments, directory: directory, environment: environment
+        ).wait(atMost: .seconds(300))
         guard outcome.succeeded else { throw LabFailure("buildah bud failed", outcome) }
     }
 
