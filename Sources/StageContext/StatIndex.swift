@@ -150,7 +150,7 @@ struct StatIndex: Sendable {
                 return try Self.write(segment, to: fd.raw, path)
             }
         }
-        try Self.replace(path, encoded(merged(fresh, Set(seen), next), next))
+        try replaceFile(path, encoded(merged(fresh, Set(seen), next), next))
     }
 
     /// Of two names of one directory (a bind mount), either will do.
@@ -211,18 +211,6 @@ struct StatIndex: Sendable {
             do throws(SystemError) { return .success(try writeAll(fd, buffer, path)) } catch { return .failure(error) }
         }
         try result.get()
-    }
-
-    private static func replace(_ path: String, _ bytes: [UInt8]) throws(SystemError) {
-        let temporary = "\(path).\(UInt64.random(in: 0...UInt64.max)).new"
-        do throws(SystemError) {
-            let fd = try OwnedFD.open(temporary, O_WRONLY | O_CREAT | O_EXCL, mode: 0o644)
-            try write(bytes, to: fd.raw, path)
-            try retrying("rename", path) { rename(temporary, path) }
-        } catch {
-            unlink(temporary)
-            throw error
-        }
     }
 }
 

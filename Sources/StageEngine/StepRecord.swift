@@ -42,6 +42,22 @@ public struct StepRecord: Sendable, Hashable {
         self.sources = sources
     }
 
+    /// What a record leads to; nil when the bytes are none.
+    public static func links(_ bytes: [UInt8]) -> [Link]? {
+        guard let record = StepRecord(key: StepKey(.zero), bytes) else { return nil }
+        return [.directory(record.result.object)] + (record.input.map { [.directory($0.object)] } ?? [])
+            + (record.log.map { [.content($0)] } ?? [])
+    }
+
+    /// The key in `outcomes` under which the first record with this outcome is found.
+    public var outcomeKey: [UInt8] { (input?.identity ?? .zero).bytes + result.identity.bytes }
+
+    /// The value of `records` under `key`; nil when it does not decode.
+    public init?(encoded bytes: [UInt8], key: [UInt8]) {
+        guard let digest = key.withUnsafeBytes({ Digest(bytes: $0) }) else { return nil }
+        self.init(key: StepKey(digest), bytes)
+    }
+
     private static let version: UInt8 = 2
 
     func encoded() -> [UInt8] {
@@ -116,6 +132,9 @@ public protocol StepCache: Sendable {
     /// Keeps `record`. Its result has to be kept already.
     func keep(_ record: StepRecord) throws(StoreError)
 
+    /// Remembers that the record of `key` was used today. Cheap: what is known already is not written again.
+    func markUsed(_ key: StepKey) throws(StoreError)
+
     /// Claims the work of `key` among all that share the cache.
     func claim(_ key: StepKey) throws(StoreError) -> WorkClaim
 
@@ -124,12 +143,14 @@ public protocol StepCache: Sendable {
 }
 
 extension StepCache {
+    public func markUsed(_ key: StepKey) throws(StoreError) {}
     public func claim(_ key: StepKey) throws(StoreError) -> WorkClaim { .granted(nil) }
     public func endAfterCommit(_ lease: WorkLease) {}
 }
 
 extension Store: StepCache {
     public func claim(_ key: StepKey) throws(StoreError) -> WorkClaim { try claim(key.digest) }
+    public func markUsed(_ key: StepKey) throws(StoreError) { try markUsed(key.digest) }
 }
 extension MemoryStore: StepCache {}
 

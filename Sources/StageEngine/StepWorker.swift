@@ -124,6 +124,7 @@ struct StepWorker: Sendable {
     func lookUp(_ keyed: KeyedStep, _ step: Step) throws(BuildError) -> StepOutcome? {
         do throws(StoreError) {
             guard let record = try store.record(keyed.key) else { return nil }
+            try store.markUsed(keyed.key)
             let reason = StepReason.recorded(at: record.created, seconds: Double(record.duration) / 1e9)
             return hit(step, record, reason)
         } catch { throw .store(error) }

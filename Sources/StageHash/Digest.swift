@@ -86,6 +86,9 @@ public struct Digest: Hashable, Comparable, Sendable, Codable, CustomStringConve
         [a, b, c, d].flatMap { word in (0..<8).map { UInt8(truncatingIfNeeded: word >> (56 - 8 * UInt64($0))) } }
     }
 
+    /// The first eight bytes as a number: as evenly spread as any hash.
+    @inlinable public var leadingWord: UInt64 { a }
+
     /// Appends the 32 bytes to `buffer`.
     public func append(to buffer: inout [UInt8]) {
         for word in [a, b, c, d] { withUnsafeBytes(of: word.bigEndian) { buffer.append(contentsOf: $0) } }

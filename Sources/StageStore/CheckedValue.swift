@@ -27,10 +27,15 @@ enum CheckedValue {
 
     /// The value in what was kept; nil when it is not what was kept for that key.
     static func open(_ kept: UnsafeRawBufferPointer, key: [UInt8]) -> UnsafeRawBufferPointer? {
+        key.withUnsafeBytes { open(kept, keyBytes: $0) }
+    }
+
+    /// The same for a key that is not copied.
+    static func open(_ kept: UnsafeRawBufferPointer, keyBytes: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer? {
         guard kept.count >= size else { return nil }
         let value = UnsafeRawBufferPointer(rebasing: kept[..<(kept.count - size)])
         let found = UInt32(littleEndian: kept.loadUnaligned(fromByteOffset: value.count, as: UInt32.self))
-        return key.withUnsafeBytes { sum(value, $0) } == found ? value : nil
+        return sum(value, keyBytes) == found ? value : nil
     }
 
     static func damaged(_ table: Table, _ key: [UInt8]) -> StoreError {

@@ -26,6 +26,10 @@ public enum Table: String, CaseIterable, Sendable {
     case builds
     /// Small facts about the store itself.
     case facts
+    /// Step key -> the day a record was last used on.
+    case uses
+    /// Content digest -> the generation it was given up in, and where it is stored.
+    case condemned
 }
 
 /// An LMDB environment with one named database a table.
@@ -203,12 +207,34 @@ final class Database: @unchecked Sendable {
         fileprivate let raw: OpaquePointer
         fileprivate let database: Database
 
+        /// Which state of the index this is: one more with each write.
+        var state: Int { Int(mdb_txn_id(raw)) }
+
         /// Calls `body` with the value, valid during the call only; nil when the key is not there.
         func value<R>(_ table: Table, _ key: [UInt8], _ body: (UnsafeRawBufferPointer) -> R) throws(StoreError) -> R? {
-            let value = try get(raw, database.handle(table), key) { CheckedValue.open($0, key: key).map(body) }
+            let value = try get(raw, isSnapshot: true, database.handle(table), key) {
+                CheckedValue.open($0, key: key).map(body)
+            }
             guard let value else { return nil }
             guard let value else { throw CheckedValue.damaged(table, key) }
             return value
+        }
+
+        /// How many pairs a table has.
+        func count(_ table: Table) throws(StoreError) -> Int {
+            var figures = MDB_stat()
+            try check(mdb_stat(raw, database.handle(table), &figures), "count \(table.rawValue)")
+            return figures.ms_entries
+        }
+
+        /// Calls `body` with each pair in key order; both are valid during the call only.
+        ///
+        /// - Parameter damaged: takes the keys whose values do not hold; without it, the first is an error.
+        func visit(
+            _ table: Table, damaged: (([UInt8]) -> Void)? = nil,
+            _ body: (UnsafeRawBufferPointer, UnsafeRawBufferPointer) throws(StoreError) -> Void
+        ) throws(StoreError) {
+            try StageStore.visit(raw, database.handle(table), table, isSnapshot: true, damaged, body)
         }
 
         /// Visits all pairs in key order.
@@ -251,10 +277,23 @@ final class Database: @unchecked Sendable {
         }
 
         func value(_ table: Table, _ key: [UInt8]) throws(StoreError) -> [UInt8]? {
-            let value = try get(raw, database.handle(table), key) { CheckedValue.open($0, key: key).map { Array($0) } }
+            let value = try get(raw, isSnapshot: false, database.handle(table), key) {
+                CheckedValue.open($0, key: key).map { Array($0) }
+            }
             guard let value else { return nil }
             guard let value else { throw CheckedValue.damaged(table, key) }
             return value
+        }
+
+        /// The state of the index that this starts from.
+        var previousState: Int { Int(mdb_txn_id(raw)) - 1 }
+
+        /// Calls `body` with each pair in key order; both are valid during the call only, in which nothing may be written.
+        func visit(
+            _ table: Table,
+            _ body: (UnsafeRawBufferPointer, UnsafeRawBufferPointer) throws(StoreError) -> Void
+        ) throws(StoreError) {
+            try StageStore.visit(raw, database.handle(table), table, isSnapshot: false, nil, body)
         }
 
         /// Gives every value of the table its check: how format 1 becomes format 2.
@@ -275,6 +314,8 @@ private func bytes(of value: MDB_val) -> UnsafeRawBufferPointer {
     UnsafeRawBufferPointer(start: value.mv_data, count: value.mv_size)
 }
 
+/// For snapshots only: what a transaction wrote itself lies in memory that is no page of the file.
+///
 /// LMDB believes the lengths in its file: a wrong one would lead out of the file, where reading is a SIGBUS. A value lies in
 /// one page, or behind the header of a run of pages that says how many they are.
 private func checkBounds(_ value: MDB_val) throws(StoreError) {
@@ -300,13 +341,14 @@ private func withValue<R>(_ bytes: [UInt8], _ body: (inout MDB_val) -> R) -> R {
 }
 
 private func get<R>(
-    _ transaction: OpaquePointer, _ handle: MDB_dbi, _ key: [UInt8], _ body: (UnsafeRawBufferPointer) -> R
+    _ transaction: OpaquePointer, isSnapshot: Bool, _ handle: MDB_dbi, _ key: [UInt8],
+    _ body: (UnsafeRawBufferPointer) -> R
 ) throws(StoreError) -> R? {
     var value = MDB_val()
     let status = withValue(key) { key in mdb_get(transaction, handle, &key, &value) }
     if status == MDB_NOTFOUND { return nil }
     try check(status, "read")
-    try checkBounds(value)
+    if isSnapshot { try checkBounds(value) }
     return body(bytes(of: value))
 }
 
@@ -328,4 +370,30 @@ private func pairs(
     }
     if status != MDB_NOTFOUND { try check(status, "list \(table.rawValue)") }
     return pairs
+}
+
+/// Goes through all pairs in key order; each value is checked, and handed on without its check.
+private func visit(
+    _ transaction: OpaquePointer, _ handle: MDB_dbi, _ table: Table, isSnapshot: Bool,
+    _ damaged: (([UInt8]) -> Void)?,
+    _ body: (UnsafeRawBufferPointer, UnsafeRawBufferPointer) throws(StoreError) -> Void
+) throws(StoreError) {
+    var cursor: OpaquePointer?
+    try check(mdb_cursor_open(transaction, handle, &cursor), "list \(table.rawValue)")
+    defer { mdb_cursor_close(cursor) }
+    var key = MDB_val()
+    var value = MDB_val()
+    var status = mdb_cursor_get(cursor, &key, &value, MDB_FIRST)
+    while status == 0 {
+        var isWithin = true
+        if isSnapshot { do throws(StoreError) { try checkBounds(value) } catch { isWithin = false } }
+        if isWithin, let content = CheckedValue.open(bytes(of: value), keyBytes: bytes(of: key)) {
+            try body(bytes(of: key), content)
+        } else {
+            guard let damaged else { throw CheckedValue.damaged(table, Array(bytes(of: key))) }
+            damaged(Array(bytes(of: key)))
+        }
+        status = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)
+    }
+    if status != MDB_NOTFOUND { try check(status, "list \(table.rawValue)") }
 }

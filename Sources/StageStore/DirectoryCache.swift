@@ -30,6 +30,8 @@ final class DirectoryCache: Sendable {
         state.withLock { Self.add(directory, object, &$0) }
     }
 
+    func removeAll() { state.withLock { $0 = Generations() } }
+
     private static func add(_ directory: DirectoryObject, _ object: Digest, _ state: inout sending Generations) {
         let size = directory.items.count + 1
         // A directory that would push out all others is read again when it is needed again.

@@ -147,5 +147,8 @@ extension Store {
     /// Gives up the lease that a store holds from its opening on: for owners that take one for each piece of work, so
     /// that a store which is open and idle keeps nothing from being collected. What waits to be committed should be
     /// committed before the lease ends under which it was found or put.
-    public func rest() { openingLease.withLock { $0 = nil } }
+    public func rest() {
+        openingLease.withLock { $0 = nil }
+        letGoOfPacks()
+    }
 }

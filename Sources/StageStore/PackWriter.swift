@@ -44,6 +44,11 @@ struct PackWriter {
 
     static func factKey(_ id: UInt64) -> [UInt8] { Array("pack:\(name(id))".utf8) }
 
+    static func id(factKey key: [UInt8]) -> UInt64? {
+        let prefix = Array("pack:".utf8)
+        return key.starts(with: prefix) ? id(FileName(bytes: key[prefix.count...])) : nil
+    }
+
     /// Takes a pack that nobody writes to and that has room, else makes one. All packs that no index knows and nobody
     /// writes to are what a killed process left: they are removed on the way.
     static func acquire(in directory: CInt, committedEnd: (UInt64) throws(StoreError) -> UInt64?) throws(StoreError)

@@ -74,6 +74,9 @@ extension Store {
     private static func takeBatch(from state: inout State, values: Bool) -> Key? {
         state.waiting.inFlight.contents = state.waiting.pending.contents
         state.waiting.pending.contents = [:]
+        state.waiting.inFlight.directories = state.waiting.pending.directories
+        // What is being put at this moment is for the next commit to look at.
+        for digest in state.waiting.inFlight.contents.keys { state.waiting.pending.directories.remove(digest) }
         if !values { return nil }
         let refused = state.waiting.pending.values.keys.first { !keySizes.contains($0.key.count) }
         state.waiting.inFlight.values =
@@ -87,6 +90,7 @@ extension Store {
     private static func takeBack(_ state: inout State) {
         state.waiting.pending.contents.merge(state.waiting.inFlight.contents) { new, _ in new }
         state.waiting.pending.values.merge(state.waiting.inFlight.values) { new, _ in new }
+        state.waiting.pending.directories.formUnion(state.waiting.inFlight.directories)
         state.waiting.inFlight = Batch()
     }
 
@@ -127,6 +131,7 @@ extension Store {
                 try transaction.put(.facts, PackWriter.factKey(pack.id), end.bytes)
             }
             for (key, value) in batch.values { try transaction.put(key.table, key.key, value) }
+            try self.rescue(batch, in: transaction)
         }
     }
 }

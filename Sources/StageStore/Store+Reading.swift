@@ -10,7 +10,15 @@ extension Store {
     /// What is known of a content; nil when it is not here.
     func entry(of digest: Digest) throws(StoreError) -> ContentEntry? {
         if let found = state.withLock({ $0.waiting[digest] }) { return found }
-        return try database.read { transaction throws(StoreError) in try transaction.entry(of: digest) }
+        return try database.read { transaction throws(StoreError) in try self.entry(of: digest, in: transaction) }
+    }
+
+    /// An entry of the index, or what a collection gave up that our leases still cover.
+    private func entry(
+        of digest: Digest, in transaction: borrowing Database.ReadTransaction
+    ) throws(StoreError) -> ContentEntry? {
+        if let entry = try transaction.entry(of: digest) { return entry }
+        return try condemned(digest, in: transaction)
     }
 
     public func size(of digest: Digest) throws(StoreError) -> UInt64? { try entry(of: digest)?.size }
@@ -27,7 +35,7 @@ extension Store {
         if !entries.contains(where: { $0 == nil }) { return entries }
         try database.read { transaction throws(StoreError) in
             for index in digests.indices where entries[index] == nil {
-                entries[index] = try transaction.entry(of: digests[index])
+                entries[index] = try entry(of: digests[index], in: transaction)
             }
         }
         return entries
@@ -105,7 +113,8 @@ extension Store {
         _ digest: Digest, _ location: Location, _ body: (UnsafeRawBufferPointer) throws(StoreError) -> Void
     ) throws(StoreError) {
         if location.raw == 0 { return }
-        let file = try packFile(location)
+        var location = location
+        let file = try packFile(&location, of: digest)
         let window = Int(min(location.stored, UInt64(Block.size + Block.header) * 4))
         let largest = Int(min(location.raw, UInt64(Block.size)))
         let result: Result<Void, StoreError> = withUnsafeTemporaryAllocation(
@@ -148,6 +157,16 @@ extension Store {
         }
         guard total == location.raw else {
             throw .corrupt("content \(digest): \(total) bytes instead of \(location.raw)")
+        }
+    }
+
+    /// The pack of a content, looked up again when a collection moved it in between.
+    private func packFile(_ location: inout Location, of digest: Digest) throws(StoreError) -> SharedFile {
+        while true {
+            do throws(StoreError) { return try packFile(location) } catch {
+                guard case .stored(let moved)? = try entry(of: digest), moved != location else { throw error }
+                location = moved
+            }
         }
     }
 

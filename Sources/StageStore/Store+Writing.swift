@@ -86,14 +86,17 @@ extension Store {
         }
     }
 
-    private func acquirePack() throws(StoreError) -> PackWriter {
-        let writer = try PackWriter.acquire(in: packs.fd.raw) { id throws(StoreError) in
-            try self.database.read { transaction throws(StoreError) in
-                try transaction.value(.facts, PackWriter.factKey(id)) {
-                    $0.count == 8 ? UInt64(littleEndian: $0.loadUnaligned(as: UInt64.self)) : nil
-                } ?? nil
-            }
+    /// How much of a pack the index knows; nil when it does not know the pack.
+    func committedEnd(_ id: UInt64) throws(StoreError) -> UInt64? {
+        try database.read { transaction throws(StoreError) in
+            try transaction.value(.facts, PackWriter.factKey(id)) {
+                $0.count == 8 ? UInt64(littleEndian: $0.loadUnaligned(as: UInt64.self)) : nil
+            } ?? nil
         }
+    }
+
+    private func acquirePack() throws(StoreError) -> PackWriter {
+        let writer = try PackWriter.acquire(in: packs.fd.raw) { id throws(StoreError) in try committedEnd(id) }
         remember(writer.file, writer.id)
         return writer
     }

@@ -21,6 +21,7 @@ public final class Store: DirectorySink, ContentSink, TableStore {
     /// Open packs: bounded, only to be faster.
     let files = Mutex<[UInt64: SharedFile]>([:])
     let leases: LeaseFile
+    let linkReader: (any LinkReader)?
     let openingLease = Mutex<Lease?>(nil)
 
     /// Packs that wait for a commit, and packs open for reading, each at most this many: a process has few descriptors.
@@ -58,6 +59,8 @@ public final class Store: DirectorySink, ContentSink, TableStore {
 
     struct Batch {
         var contents: [Digest: ContentEntry] = [:]
+        /// Directories that were put: they name others.
+        var directories: Set<Digest> = []
         var values: [Key: [UInt8]?] = [:]
         var isEmpty: Bool { contents.isEmpty && values.isEmpty }
     }
@@ -68,8 +71,12 @@ public final class Store: DirectorySink, ContentSink, TableStore {
     }
 
     /// Opens the store at `path`, making it when there is none.
-    public init(path: String) throws(StoreError) {
+    ///
+    /// - Parameter links: tells what the values of the tables lead to. Without it, what is committed while a collection
+    ///   runs takes back all that the collection gave up.
+    public init(path: String, links: (any LinkReader)? = nil) throws(StoreError) {
         self.path = path
+        linkReader = links
         let format: StoreFormat?
         do throws(SystemError) {
             try Self.makeDirectory(path)
@@ -154,8 +161,28 @@ public final class Store: DirectorySink, ContentSink, TableStore {
 
     public func put(_ directory: DirectoryObject) throws(StoreError) -> TreeRef {
         try directory.checkNames()
-        let ref = TreeRef(identity: Digest.of(directory.identityBytes()), object: try put(directory.encoded()))
+        let bytes = directory.encoded()
+        let ref = TreeRef(identity: Digest.of(directory.identityBytes()), object: Digest.of(bytes))
+        // Before the content: whichever commit takes that knows that it names others.
+        _ = state.withLock { $0.waiting.pending.directories.insert(ref.object) }
+        if bytes.count > Block.size {
+            _ = try put(bytes)
+        } else {
+            let result: Result<Void, StoreError> = bytes.withUnsafeBytes { buffer in
+                do throws(StoreError) { return .success(try put(buffer, named: ref.object)) } catch {
+                    return .failure(error)
+                }
+            }
+            try result.get()
+        }
+        state.withLock { state in
+            if state.waiting.pending.contents[ref.object] == nil {
+                state.waiting.pending.directories.remove(ref.object)
+            }
+        }
         directories.add(directory, ref.object)
         return ref
     }
+
+    func forgetDirectories() { directories.removeAll() }
 }

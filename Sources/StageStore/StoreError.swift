@@ -33,7 +33,7 @@ public enum StoreError: Error, Hashable, Sendable, CustomStringConvertible {
         case .database(let operation, let reason):
             "store index: \(operation): \(reason)"
         case .corrupt(let what):
-            "the store is damaged: \(what)"
+            "the store is damaged: \(what); see `stagerun verify`, which can repair it"
         case .missing(let digest):
             "the store lacks \(digest), which something in it names"
         case .invalidName(let name):

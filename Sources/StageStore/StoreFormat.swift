@@ -13,8 +13,8 @@ struct StoreFormat: Equatable {
     /// What was found, for a version that is not known.
     private var text = ""
 
-    static let current = StoreFormat(version: 2, requires: ["chunk-lists", "checked-values"])
-    private static let known: Set<String> = ["chunk-lists", "checked-values"]
+    static let current = StoreFormat(version: 2, requires: ["chunk-lists", "checked-values", "leases"])
+    private static let known: Set<String> = ["chunk-lists", "checked-values", "leases"]
     private static let first = "stagerun store 1\n"
 
     init(version: Int, requires: [String] = [], allows: [String] = []) {
@@ -60,6 +60,15 @@ struct StoreFormat: Equatable {
     }
 
     func write(_ path: String) throws(SystemError) { try writeFile(path + "/format", Array(encoded.utf8)) }
+
+    /// Adds a feature to the format of the store at `path`, unless it is there.
+    static func require(_ feature: String, _ path: String) throws(SystemError) {
+        guard var format = try read(path), format.version == current.version, !format.requires.contains(feature) else {
+            return
+        }
+        format.requires.append(feature)
+        try format.write(path)
+    }
 
     /// Refuses what this version does not know.
     func check(_ path: String) throws(StoreError) {

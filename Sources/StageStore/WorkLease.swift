@@ -63,6 +63,18 @@ extension Store {
     /// Ends `lease` once all that was put and set so far is committed: only then can others see that the work is done.
     public func endAfterCommit(_ lease: WorkLease) { state.withLock { $0.finished.append(lease) } }
 
+    /// Remembers the day on which the record of a key was last used; a day has one write.
+    public func markUsed(_ key: Digest) throws(StoreError) {
+        let today = UInt32(clamping: Int64(time(nil)) / 86_400)
+        if let known = try get(.uses, key.bytes) {
+            var reader = ByteReader(known)
+            if reader.u32() == today { return }
+        }
+        var value = ByteWriter()
+        value.u32(today)
+        set(.uses, key.bytes, value.bytes)
+    }
+
     /// Removes what killed holders left.
     public func removeStaleClaims() {
         guard let directory = try? OwnedFD.open(path + Self.running, O_RDONLY | O_DIRECTORY),

@@ -132,3 +132,42 @@ public func writeFile(_ path: String, _ bytes: [UInt8], mode: mode_t = 0o644) th
     let directory = try OwnedFD.open(parent, O_RDONLY | O_DIRECTORY)
     try retrying("fsync", parent) { fsync(directory.raw) }
 }
+
+/// Writes `bytes` to `path` so that a reader finds the old file or the new one; not synced. The temporary file beside it is
+/// locked while it is written, and named `<path>.<number>.new`: what a killed process left is known by its free lock.
+public func replaceFile(_ path: String, _ bytes: [UInt8], mode: mode_t = 0o644) throws(SystemError) {
+    while true {
+        let temporary = "\(path).\(UInt64.random(in: 0...UInt64.max)).new"
+        let fd = try OwnedFD.open(temporary, O_WRONLY | O_CREAT | O_EXCL, mode: mode)
+        do throws(SystemError) {
+            // Somebody who clears up may have been faster than the lock.
+            if flock(fd.raw, LOCK_EX | LOCK_NB) != 0 { continue }
+            if try statDescriptor(fd.raw, temporary).nlink == 0 { continue }
+            let result: Result<Void, SystemError> = bytes.withUnsafeBytes { buffer in
+                do throws(SystemError) { return .success(try writeAll(fd.raw, buffer, path)) } catch {
+                    return .failure(error)
+                }
+            }
+            try result.get()
+            try retrying("rename", path) { rename(temporary, path) }
+            return
+        } catch {
+            unlink(temporary)
+            throw error
+        }
+    }
+}
+
+/// Removes what killed processes left of `replaceFile` in `directory`.
+public func removeStaleReplacements(in directory: String) {
+    guard let fd = try? OwnedFD.open(directory, O_RDONLY | O_DIRECTORY), let entries = try? readEntries(fd.raw) else {
+        return
+    }
+    for entry in entries {
+        let name = entry.name.description
+        guard name.hasSuffix(".new"), let file = try? OwnedFD.open(name, O_RDWR | O_NOFOLLOW, at: fd.raw) else {
+            continue
+        }
+        if flock(file.raw, LOCK_EX | LOCK_NB) == 0 { unlinkat(fd.raw, name, 0) }
+    }
+}
