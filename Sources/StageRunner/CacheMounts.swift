@@ -14,6 +14,8 @@ final class CacheLocks: Sendable {
         /// Lock files to be taken, and whether alone.
         var wanted: [String: Bool] = [:]
         var held: [String: SharedDescriptor] = [:]
+        /// Caches that must not be removed.
+        var uses: [SharedDescriptor] = []
     }
 
     private let state = Mutex(State())
@@ -23,6 +25,12 @@ final class CacheLocks: Sendable {
         state.withLock { state in
             if state.held[path] == nil { state.wanted[path] = alone || state.wanted[path] ?? false }
         }
+    }
+
+    /// Keeps a cache from being removed, from before it is looked for.
+    func use(_ path: String, label: String) throws(StoreError) {
+        let use = try system { () throws(SystemError) in SharedDescriptor(try CacheUse.hold(path, label: label)) }
+        state.withLock { $0.uses.append(use) }
     }
 
     /// Takes a lock alone, now or not at all.
@@ -62,18 +70,20 @@ extension MountMaker {
     func directory(
         of cache: RunMount.Cache, base: Entry?, _ locks: CacheLocks
     ) async throws(StoreError) -> String {
-        var name = cache.id + "\0"
+        let kind: String
         if let base {
-            name += "from \(base.identityForCache.hex)"
+            kind = "from \(base.identityForCache.hex)"
         } else {
-            name += "\(String(cache.mode, radix: 8)) \(cache.uid):\(cache.gid)"
+            kind = "\(String(cache.mode, radix: 8)) \(cache.uid):\(cache.gid)"
         }
-        let path = "\(workspaces.root)/caches/" + Digest.of(name).hex
+        let path = "\(workspaces.root)/caches/" + Digest.of(cache.id + "\0" + kind).hex
         try system { () throws(SystemError) in
             let parent = workspaces.root + "/caches"
             if mkdir(parent, 0o700) != 0 && errno != EEXIST { throw .last("mkdir", parent) }
         }
+        let label = base == nil ? "\(cache.id) (\(kind))" : "\(cache.id) (from a tree)"
         guard cache.sharing == .private else {
+            try locks.use(path, label: label)
             locks.want(path + ".lock", alone: cache.sharing == .locked)
             try await make(path, cache, base: base)
             return path
@@ -81,6 +91,7 @@ extension MountMaker {
         var number = 0
         while true {
             let place = number == 0 ? path : "\(path)-\(number)"
+            try locks.use(place, label: label)
             if try locks.take(place + ".lock") {
                 try await make(place, cache, base: base)
                 return place

@@ -36,7 +36,8 @@ struct ImageSandbox: Sendable {
         guard let tree = request.chain.last else { throw ExecutorError("there is no filesystem to run in") }
         let user = try Self.user(request.user, tree, store)
         do throws(StoreError) {
-            var lowers = try await workspaces.stack(request.chain)
+            let hold = workspaces.hold()
+            var lowers = try await workspaces.stack(request.chain, hold)
             var targets: [TreePath] = []
             for path in Self.nameFiles { targets.append(try store.resolve(TreePath(path), in: tree) ?? TreePath(path)) }
             var directories: [TreePath] = []
@@ -44,10 +45,11 @@ struct ImageSandbox: Sendable {
                 let target = try store.resolve(TreePath(path), in: tree) ?? TreePath(path)
                 if isDirectory { directories.append(target) } else { targets.append(target) }
             }
-            lowers.append(try await workspaces.stub(files: targets, directories: directories))
+            lowers.append(try await workspaces.stub(files: targets, directories: directories, hold))
             let root = try store.directory(tree.object).attributes
             run = try system { () throws(SystemError) in
                 let run = try RunDirectory(root: workspaces.root)
+                run.keep(hold)
                 try Self.prepare(run, root: root, request, privileges)
                 return run
             }

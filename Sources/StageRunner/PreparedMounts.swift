@@ -18,6 +18,7 @@ struct PreparedMounts: Sendable {
     /// What the command was told, so that it can be kept out of its log.
     private(set) var secrets: [SecretValue] = []
     private var caches = CacheLocks()
+    private var hold: WorkspaceHold?
     private var relays: [AgentRelay] = []
     private var scratch: RunDirectory?
 
@@ -27,7 +28,10 @@ struct PreparedMounts: Sendable {
     init(
         _ request: ExecRequest, workspaces: Workspaces, store: any TreeStore, privileges: Privileges, workers: Int
     ) async throws(ExecutorError) {
-        let maker = MountMaker(workspaces: workspaces, store: store, privileges: privileges, workers: workers)
+        let hold = workspaces.hold()
+        self.hold = hold
+        let maker = MountMaker(
+            workspaces: workspaces, hold: hold, store: store, privileges: privileges, workers: workers)
         for (index, mount) in request.run.mounts.enumerated() {
             switch mount.kind {
             case .tmpfs(let size):
@@ -86,7 +90,7 @@ struct PreparedMounts: Sendable {
                 actions.append(.stack(stack, target: target))
             } else {
                 let source = try await storing { () throws(StoreError) in
-                    try await maker.workspaces.directory(of: tree)
+                    try await maker.workspaces.directory(of: tree, maker.hold)
                 }
                 actions.append(.bind(source: source, target: target, .readOnly, .create))
             }
@@ -166,13 +170,14 @@ private func storing<R: Sendable>(
 /// What several mounts need for being made.
 struct MountMaker: Sendable {
     let workspaces: Workspaces
+    let hold: WorkspaceHold
     let store: any TreeStore
     let privileges: Privileges
     let workers: Int
 
     /// A tree under an upper that goes with `scratch`.
     func stack(on tree: TreeRef, in scratch: RunDirectory, number: Int) async throws(StoreError) -> OverlayRoot {
-        let lower = try await workspaces.relativeDirectory(of: tree)
+        let lower = try await workspaces.relativeDirectory(of: tree, hold)
         let attributes = try store.directory(tree.object).attributes
         let place = "\(scratch.name)/bind.\(number)"
         let path = "\(workspaces.root)/\(place)"
@@ -197,7 +202,7 @@ struct MountMaker: Sendable {
         let name = FileName("file")
         let tree = try store.put(
             DirectoryObject(attributes: Attributes(mode: 0o755), items: [.init(name: name, entry: .node(node))]))
-        guard let scratch else { return try await workspaces.directory(of: tree) + "/" + name.description }
+        guard let scratch else { return try await workspaces.directory(of: tree, hold) + "/" + name.description }
         let path = "\(scratch.path)/bind.\(number)"
         try system { () throws(SystemError) in try retrying("mkdir", path) { mkdir(path, 0o755) } }
         try await write(tree, into: path)

@@ -3,6 +3,7 @@
 import CLinux
 import Glibc
 import StageSystem
+import Synchronization
 
 /// ROOT/runs/<id>, with ROOT/runs/<id>.lock beside it, flock'ed by its owner.
 ///
@@ -12,6 +13,7 @@ public final class RunDirectory: Sendable {
     let name: String
     private let root: String
     private let lock: OwnedFD
+    private let hold = Mutex<WorkspaceHold?>(nil)
 
     /// Absolute, when the root is.
     public var path: String { root + "/" + name }
@@ -34,6 +36,9 @@ public final class RunDirectory: Sendable {
         do throws(SystemError) { try removeTree(path) } catch { return }
         unlink(path + ".lock")
     }
+
+    /// Keeps the workspaces that the sandbox is stacked from as long as this lives.
+    func keep(_ hold: WorkspaceHold) { self.hold.withLock { $0 = hold } }
 
     private struct Reservation: ~Copyable {
         let name: String

@@ -23,6 +23,7 @@ final class Workspaces: Sendable {
     private let pool: BlockingPool
     /// Relative to the root: `workspaces/<boot>`.
     private let directory: String
+    private let locks: WorkspaceLocks
     /// What is being made, so that steps that start together do not make it twice; done ones stay as "is there".
     private let making = Mutex<[String: Task<StoreError?, Never>]>([:])
 
@@ -38,6 +39,7 @@ final class Workspaces: Sendable {
             decoding: try readFile("/proc/sys/kernel/random/boot_id", limit: 64).prefix { $0 > 0x20 }, as: UTF8.self)
         directory = "workspaces/" + boot
         if mkdir(root, 0o755) != 0 && errno != EEXIST { throw .last("mkdir", root) }
+        locks = try WorkspaceLocks(root: root)
         // Images hold set-id programs and devices: nobody else on this machine gets at them here.
         for path in ["/runs", "/workspaces", "/" + directory] {
             if mkdir(root + path, 0o700) != 0 && errno != EEXIST { throw .last("mkdir", root + path) }
@@ -54,22 +56,26 @@ final class Workspaces: Sendable {
 
     /// The directories that stacked give the last tree of `chain`, topmost first, relative to the root; made where
     /// missing.
-    func stack(_ chain: [TreeRef]) async throws(StoreError) -> [String] {
+    ///
+    /// - Parameter hold: keeps them there.
+    func stack(_ chain: [TreeRef], _ hold: WorkspaceHold) async throws(StoreError) -> [String] {
         guard let last = chain.last else { return [] }
         // The latest tree that is there as a whole is the ground to build on.
         let start = chain.lastIndex { exists(full($0)) } ?? 0
-        if chain.count - start > Self.stackLimit { return [try await checkOut(last)] }
-        var lowers = [try await checkOut(chain[start])]
+        if chain.count - start > Self.stackLimit { return [try await checkOut(last, hold)] }
+        var lowers = [try await checkOut(chain[start], hold)]
         for (from, to) in zip(chain[start...], chain[(start + 1)...]) where from.identity != to.identity {
-            lowers.append(try await checkOut(from: from, to: to))
+            lowers.append(try await checkOut(from: from, to: to, hold))
         }
         return lowers.reversed()
     }
 
     /// The bottom-most directory: the mount points, with `files` as empty files among them.
-    func stub(files: [TreePath], directories: [TreePath] = []) async throws(StoreError) -> String {
+    func stub(
+        files: [TreePath], directories: [TreePath] = [], _ hold: WorkspaceHold
+    ) async throws(StoreError) -> String {
         let text = (files.map(\.description) + directories.map { $0.description + "/" }).joined(separator: "\0")
-        return try await make("stub-" + Digest.of(text).short) { [root] path throws(StoreError) in
+        return try await make("stub-" + Digest.of(text).short, hold) { [root] path throws(StoreError) in
             try system { () throws(SystemError) in
                 for name in ["proc", "sys", "dev"] {
                     try Self.makeDirectory(root + "/" + path + "/" + name)
@@ -125,23 +131,31 @@ final class Workspaces: Sendable {
     // MARK: Making
 
     /// A tree on disk for a bind, as an absolute path.
-    func directory(of tree: TreeRef) async throws(StoreError) -> String { root + "/" + (try await checkOut(tree)) }
+    func directory(of tree: TreeRef, _ hold: WorkspaceHold) async throws(StoreError) -> String {
+        root + "/" + (try await checkOut(tree, hold))
+    }
 
     /// The same, relative to the root.
-    func relativeDirectory(of tree: TreeRef) async throws(StoreError) -> String { try await checkOut(tree) }
+    func relativeDirectory(of tree: TreeRef, _ hold: WorkspaceHold) async throws(StoreError) -> String {
+        try await checkOut(tree, hold)
+    }
 
-    private func checkOut(_ tree: TreeRef) async throws(StoreError) -> String {
+    /// Keeps workspaces where they are while it lives.
+    func hold() -> WorkspaceHold { WorkspaceHold(locks) }
+
+    private func checkOut(_ tree: TreeRef, _ hold: WorkspaceHold) async throws(StoreError) -> String {
         let (store, root, privileges, workers) = (store, root, privileges, workers)
-        return try await make(String(full(tree).dropFirst(directory.utf8.count + 1))) { path throws(StoreError) in
+        return try await make(String(full(tree).dropFirst(directory.utf8.count + 1)), hold) { path throws(StoreError) in
             let plan = try CheckoutPlan(full: tree, from: store)
             try await Checkout(plan: plan, contents: store, privileges: privileges)
                 .write(into: root + "/" + path, workers: workers)
         }
     }
 
-    private func checkOut(from: TreeRef, to: TreeRef) async throws(StoreError) -> String {
+    private func checkOut(from: TreeRef, to: TreeRef, _ hold: WorkspaceHold) async throws(StoreError) -> String {
         let (store, root, privileges, workers) = (store, root, privileges, workers)
-        return try await make(String(delta(from, to).dropFirst(directory.utf8.count + 1))) { path throws(StoreError) in
+        return try await make(String(delta(from, to).dropFirst(directory.utf8.count + 1)), hold) {
+            path throws(StoreError) in
             let plan = try CheckoutPlan(from: from, to: to, source: store)
             try await Checkout(plan: plan, contents: store, privileges: privileges)
                 .write(into: root + "/" + path, workers: workers)
@@ -150,9 +164,11 @@ final class Workspaces: Sendable {
 
     /// `directory/name`, filled by `fill` under a temporary name and published by a rename if it is not there yet.
     private func make(
-        _ name: String, _ fill: @escaping @Sendable (String) async throws(StoreError) -> Void
+        _ name: String, _ hold: WorkspaceHold,
+        _ fill: @escaping @Sendable (String) async throws(StoreError) -> Void
     ) async throws(StoreError) -> String {
         let path = directory + "/" + name
+        try await hold.add(path)
         if exists(path) { return path }
         let task = making.withLock { making in
             if let running = making[name] { return running }

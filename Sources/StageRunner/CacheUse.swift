@@ -1,0 +1,88 @@
+// Who uses a cache mount, and which may go: ROOT/caches/NAME has NAME.use beside it, which says whose it is and when it was
+// last used, and is locked while a command uses the cache. NAME.lock, beside it too, says who may use it at once.
+
+import Glibc
+import StageSystem
+
+/// What is known of the directories of cache mounts.
+public enum CacheUse {
+    /// Files beside a cache's directory, by suffix.
+    public static let sidecars = [".use", ".lock"]
+
+    /// Marks the cache at `path` as in use until the descriptor is closed.
+    static func hold(_ path: String, label: String) throws(SystemError) -> OwnedFD {
+        while true {
+            let fd = try OwnedFD.open(path + ".use", O_RDWR | O_CREAT, mode: 0o600)
+            // Exclusive only while the cache is moved away.
+            if flock(fd.raw, LOCK_SH | LOCK_NB) != 0 {
+                if errno != EWOULDBLOCK && errno != EINTR { throw .last("flock", path + ".use") }
+                usleep(1000)
+                continue
+            }
+            let info = try statDescriptor(fd.raw, path)
+            if info.nlink == 0 { continue }
+            if info.size == 0 {
+                let result: Result<Void, SystemError> = Array(label.utf8).withUnsafeBytes { bytes in
+                    do throws(SystemError) { return .success(try writeAll(fd.raw, bytes, at: 0, path)) } catch {
+                        return .failure(error)
+                    }
+                }
+                try result.get()
+            }
+            futimens(fd.raw, nil)
+            return fd
+        }
+    }
+
+    /// The ID and owner of the cache at `path`, and the second it was last used in; nil when nothing tells.
+    public static func use(of path: String) -> (label: String, time: Int64)? {
+        guard let fd = try? OwnedFD.open(path + ".use", O_RDONLY), let info = try? statDescriptor(fd.raw, path),
+            let text = try? readToEnd(fd.raw, limit: 64 << 10, path)
+        else { return nil }
+        return (String(decoding: text, as: UTF8.self), info.mtime_sec)
+    }
+}
+
+/// Removes what commands left on disk and none uses now.
+public struct RunnerStorage: Sendable {
+    private let root: String
+
+    /// - Parameter root: the state directory.
+    public init(root: String) { self.root = root }
+
+    /// Removes the cache mount at `path`, relative to the root; false when a command uses it.
+    public func removeCache(_ path: String) throws(SystemError) -> Bool {
+        let use = try OwnedFD.open("\(root)/\(path).use", O_RDWR | O_CREAT, mode: 0o600)
+        if flock(use.raw, LOCK_EX | LOCK_NB) != 0 { return false }
+        try remove(path) { () throws(SystemError) in
+            for suffix in CacheUse.sidecars.reversed() { unlink("\(root)/\(path)\(suffix)") }
+        }
+        return true
+    }
+
+    /// Removes a workspace; false when a command uses it.
+    public func removeWorkspace(_ path: String) throws(SystemError) -> Bool {
+        // An object of its own, so that what this process uses counts, too.
+        let locks = try WorkspaceLocks(root: root)
+        let run = try runDirectory()
+        return try locks.whileUnused(path) { () throws(SystemError) in try move(path, to: run) }
+    }
+
+    /// Moves the directory away by a rename, so that nobody finds a part of it, then takes its time to remove it.
+    private func remove(_ path: String, then: () throws(SystemError) -> Void) throws(SystemError) {
+        let run = try runDirectory()
+        try move(path, to: run)
+        try then()
+    }
+
+    private func move(_ path: String, to run: RunDirectory) throws(SystemError) {
+        if rename("\(root)/\(path)", run.path + "/upper/removed") != 0 && errno != ENOENT {
+            throw .last("rename", path)
+        }
+    }
+
+    private func runDirectory() throws(SystemError) -> RunDirectory {
+        if mkdir(root + "/runs", 0o700) != 0 && errno != EEXIST { throw .last("mkdir", root + "/runs") }
+        return try RunDirectory(root: root)
+    }
+}
