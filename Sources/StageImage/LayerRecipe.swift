@@ -26,7 +26,8 @@ public struct LayerRecipe: Hashable, Sendable {
     /// Bytes from the chunks after the last segment.
     public let tail: UInt64
 
-    static let magic: [UInt8] = Array("SLR1".utf8)
+    /// What its encoding begins with.
+    public static let magic: [UInt8] = Array("SLR1".utf8)
 
     /// All contents that the archive is made of: what has to stay in the store for it.
     public var contents: [Digest] { chunks.map(\.digest) + segments.map(\.file) }

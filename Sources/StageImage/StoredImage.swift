@@ -62,6 +62,13 @@ public struct StoredLayer: Hashable, Sendable, Codable {
 
 /// An image in the store.
 public struct StoredImage: Hashable, Sendable, Codable {
+    /// How an image came to be in a store.
+    public enum Origin: String, Sendable, Codable {
+        case build, pull
+        /// Loaded or imported, from a file that the store knows nothing of.
+        case archive
+    }
+
     /// The digest of the config, which is kept as a content: the image ID.
     public let id: Digest
     public let platform: Platform
@@ -72,6 +79,8 @@ public struct StoredImage: Hashable, Sendable, Codable {
     public let tree: TreeRef
     /// The bytes of all regular files in `tree`; a hard-linked file counts once.
     public let contentSize: UInt64
+    /// Nil when nobody said.
+    public var origin: Origin?
 
     /// An image whose config is `config`, byte for byte.
     ///

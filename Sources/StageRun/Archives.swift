@@ -165,7 +165,7 @@ extension StageRoot {
         var names: [String] = []
         for item in loaded {
             let references = item.names.compactMap { try? ImageReference($0) }
-            try keep(item.image, names: references)
+            try keep(item.image, names: references, origin: .archive)
             names += references.isEmpty ? [item.image.id.description] : references.map(\.familiar)
         }
         try await commit()
@@ -198,7 +198,7 @@ extension StageRoot {
                     comment: "imported from \(subject)", into: store)
             }
         }
-        try keep(image, names: name.map { [$0] } ?? [])
+        try keep(image, names: name.map { [$0] } ?? [], origin: .archive)
         try await commit()
         return image.id
     }

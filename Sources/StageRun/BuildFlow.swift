@@ -66,9 +66,9 @@ struct BuildFlow: Sendable {
         var images = [try await assemble(graph, bases, outcomes)]
         for sibling in graph.siblings { images.append(try await assemble(sibling, bases, outcomes)) }
         let image = images[0]
-        try root.keep(image, names: request.names)
+        try root.keep(image, names: request.names, origin: .build)
         for (target, image) in zip(request.furtherTargets, images.dropFirst()) {
-            try root.keep(image, names: target.names)
+            try root.keep(image, names: target.names, origin: .build)
         }
         try await root.commit()
         let manifest = try await export(image, names: request.names, to: request.outputs)

@@ -124,18 +124,18 @@ extension BuildFlow {
 
     // MARK: The last build's tree
 
-    /// Remembers the tree for the next comparison: two digests in a file of their own. A report that lacks it says less;
-    /// so a failure is none of the build's.
+    /// Remembers the tree for the next comparison, in a file of its own. A report that lacks it says less; so a failure
+    /// is none of the build's.
     func remember(_ tree: TreeRef) {
-        if lastTree == tree { return }
         let path = lastTreePath
-        let partial = "\(path).\(getpid())"
-        let text = Array("\(tree.identity.hex) \(tree.object.hex)\n".utf8)
-        do {
-            let file = try OwnedFD.open(partial, O_WRONLY | O_CREAT | O_TRUNC, mode: 0o644)
-            try text.withUnsafeBytes { try writeAll(file.raw, $0) }
-            if rename(partial, path) != 0 { unlink(partial) }
-        } catch { unlink(partial) }
+        if lastTree == tree {
+            // The file's time says when the context was last used; to the day.
+            if let info = try? statEntry(AT_FDCWD, FileName(path)), info.mtime_sec + 86_400 < now().seconds {
+                utimensat(AT_FDCWD, path, nil, 0)
+            }
+            return
+        }
+        try? replaceFile(path, LastTree(tree: tree, path: canonicalPath(request.contextPath)).encoded)
     }
 
     /// Of this Dockerfile and target: another one selects other parts of the same context, which is no change of it.
@@ -144,13 +144,7 @@ extension BuildFlow {
         return "\(contextState(request.contextPath))-\(selection).tree"
     }
 
-    private var lastTree: TreeRef? {
-        guard let bytes = try? readFile(lastTreePath, limit: 4096) else { return nil }
-        let words = String(decoding: bytes, as: UTF8.self).split(whereSeparator: \.isWhitespace)
-        guard words.count == 2, let identity = Digest(String(words[0])), let object = Digest(String(words[1]))
-        else { return nil }
-        return TreeRef(identity: identity, object: object)
-    }
+    private var lastTree: TreeRef? { LastTree(file: lastTreePath)?.tree }
 }
 
 /// The parts of a report, for who imports only the facade.

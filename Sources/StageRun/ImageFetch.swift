@@ -35,7 +35,7 @@ extension StageRoot {
         let fetch = ImageFetch(
             root: self, reference: reference, platform: platform, progress: FetchProgress(name, observe))
         let image = try await fetch.run()
-        try keep(image, names: [reference])
+        try keep(image, names: [reference], origin: .pull)
         return image
     }
 }

@@ -10,15 +10,28 @@ extension StageRoot {
     // MARK: Keeping and finding
 
     /// Keeps `image`, and lets `names` lead to it.
-    func keep(_ image: StoredImage, names: [ImageReference]) throws(StageRunError) {
+    ///
+    /// - Parameter origin: where it comes from; nil for one that is here already.
+    func keep(
+        _ image: StoredImage, names: [ImageReference], origin: StoredImage.Origin?
+    ) throws(StageRunError) {
         let id = image.id.bytes
         do throws(StoreError) {
-            if try store.get(.images, id) == nil {
-                store.set(.images, id, try imagingStore { () throws(ImageError) in try image.encoded() })
+            let known = try store.get(.images, id)
+            var kept = try known.map { bytes throws(StoreError) in
+                try imagingStore { () throws(ImageError) in try StoredImage(encoded: bytes) }
             }
-            for name in names where try store.get(.tags, Self.tagKey(name)) != id {
-                store.set(.tags, Self.tagKey(name), id)
+            // Of one that came from a file and is built or pulled now, too, the file is not needed any more.
+            let isNews = origin.map { kept?.origin == nil || (kept?.origin == .archive && $0 != .archive) } ?? false
+            if kept == nil { kept = image }
+            if isNews { kept?.origin = origin }
+            var new: [ImageReference] = []
+            for name in names where try store.get(.tags, Self.tagKey(name)) != id { new.append(name) }
+            // With each new name: without one until now, it could go at any moment.
+            if known == nil || isNews || !new.isEmpty {
+                store.set(.images, id, try imagingStore { () throws(ImageError) in try (kept ?? image).encoded() })
             }
+            for name in new { store.set(.tags, Self.tagKey(name), id) }
         } catch { throw .store(error) }
     }
 
@@ -131,7 +144,7 @@ extension StageRoot {
     /// Lets `name` lead to the image that `source` means.
     public func tag(_ source: String, as name: ImageReference) throws(StageRunError) {
         try leaseUntilCommit()
-        try keep(try require(source), names: [name])
+        try keep(try require(source), names: [name], origin: nil)
     }
 
     /// Takes a name away, and the image with its last name; by an ID, the image with its name.

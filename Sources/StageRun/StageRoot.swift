@@ -34,7 +34,7 @@ public final class StageRoot: Sendable {
     /// - Parameter jobs: how many steps may run at once.
     public init(path: String, jobs: Int) throws(StageRunError) {
         self.jobs = max(1, jobs)
-        do throws(StoreError) { store = try Store(path: path) } catch { throw .store(error) }
+        do throws(StoreError) { store = try Store(path: path, links: StoredLinks()) } catch { throw .store(error) }
         // What is mounted is found from elsewhere than the directory that a relative path starts from.
         self.path = canonicalPath(path)
         pool = BlockingPool(threads: max(1, jobs) + 16)
@@ -43,6 +43,8 @@ public final class StageRoot: Sendable {
         store.rest()
         store.removeStaleClaims()
         mkdir(self.path + "/contexts", 0o755)
+        removeStaleReplacements(in: self.path + "/contexts")
+        removeStaleReplacements(in: self.path)
         do throws(ExecutorError) { try NamespaceExecutor.removeLeftovers(root: self.path) } catch {
             throw .failed(error.message, advice: error.advice)
         }

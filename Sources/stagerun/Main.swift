@@ -21,6 +21,7 @@ struct Stagerun: ParsableCommand {
             SaveCommand.self,
             ImportCommand.self, TagCommand.self, RemoveCommand.self, InspectCommand.self, HistoryCommand.self,
             ContextCommand.self, CheckCommand.self, PlanCommand.self, ExplainCommand.self, LogsCommand.self,
+            DiskUsageCommand.self, PruneCommand.self, VerifyCommand.self,
             DebugCommand.self,
         ])
 }

@@ -19,7 +19,7 @@ extension EndToEnd {
                         : \(id); echo run >> /count/runs; sleep \(seconds); cat /proc/sys/kernel/random/uuid > /uuid\
                     \(failing ? "; test $(wc -l < /count/runs) -gt 1" : "")
                     FROM alpine:3.19
-                    RUN --mount=type=cache,id=\(id),target=/count wc -l < /count/runs > /runs
+                    RUN --mount=type=cache,id=\(id),target=/count : \(id); wc -l < /count/runs > /runs
                     """
                 ])
             return (context, id)

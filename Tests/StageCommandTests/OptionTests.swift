@@ -161,3 +161,30 @@ import Testing
         #expect(read(file, &buffer, buffer.count) == 5)
     }
 }
+
+@Suite struct StorageOptionTests {
+    @Test(arguments: [
+        ("20GB", 20_000_000_000), ("512MiB", 536_870_912), ("1.5g", 1_500_000_000), ("7", 7), ("0", 0),
+        ("10 kB", 10_000),
+        ("", nil), ("GB", nil), ("-1GB", nil), ("1XB", nil), ("1e400", nil), ("999999999TB", nil), ("1GB2", nil),
+    ])
+    func sizes(text: String, bytes: UInt64?) { #expect((try? sizeOption(text, option: "--keep-storage")) == bytes) }
+
+    @Test(arguments: [
+        ("24h", 86_400), ("1h30m", 5400), ("7d", 604_800), ("2w", 1_209_600), ("0s", 0), ("1.5h", 5400),
+        ("", nil), ("24", nil), ("h", nil), ("-1h", nil), ("1h2", nil), ("1y", nil),
+    ])
+    func times(text: String, seconds: Double?) { #expect((try? durationOption(text, option: "--filter")) == seconds) }
+
+    @Test func theOptionCountsBeforeTheVariableBeforeTheDisk() throws {
+        func cap(_ option: String?, _ variable: String?, disk: UInt64) throws -> UInt64? {
+            try storageCap(option: option, environment: { _ in variable }, filesystemSize: { disk })
+        }
+        #expect(try cap("1GB", "2GB", disk: 0) == 1_000_000_000)
+        #expect(try cap(nil, "2GB", disk: 0) == 2_000_000_000)
+        #expect(try cap(nil, "", disk: 1_000_000_000_000) == 200_000_000_000)
+        #expect(try cap(nil, nil, disk: 20_000_000_000) == 10_000_000_000)
+        #expect(try cap("none", "2GB", disk: 0) == nil)
+        #expect(throws: UsageError.self) { try cap(nil, "much", disk: 0) }
+    }
+}

@@ -69,6 +69,12 @@ struct BuildCommand: StageCommand {
     @Option(help: ArgumentHelp("Steps that may run at once (default: the processors).", valueName: "n"))
     var jobs: Int?
 
+    @Option(
+        help: ArgumentHelp(
+            "How large the store may be after the build: 20GB, none (or set STAGERUN_KEEP_STORAGE).", valueName: "size")
+    )
+    var keepStorage: String?
+
     @Option(help: ArgumentHelp("The platform to build for, such as linux/amd64.", valueName: "os/arch"))
     var platform: String?
 
@@ -86,17 +92,20 @@ struct BuildCommand: StageCommand {
         let request = try request(mode: mode, isTerminal: surroundings.output.isTerminal, surroundings.environment)
         if let call = try CallOption(call, check: check) { return try await answer(call, request, surroundings) }
         if let jobs, jobs < 1 { throw UsageError("--jobs \(jobs): at least 1") }
+        _ = try storageCap(option: keepStorage, environment: surroundings.environment, filesystemSize: { 0 })
         // An ID from an earlier build must not pass for this one's.
         let results = TargetResults(targets: sources.targets, tags: tags, outputs: outputs, idFile: iidfile)
         for path in results.idFiles where !isSpecial(path) { unlink(path) }
         let display = makeDisplay(mode, request, surroundings)
         let report: BuildReport
         var explanation = ""
+        var storage = ""
         do {
             report = try await surroundings.withRoot(root, jobs: jobs) { root in
                 do {
                     let report = try await root.build(request) { display.observe($0) }
                     explanation = explained(request, root, mode, surroundings)
+                    storage = try await surroundings.keepUnder(keepStorage, root)
                     return report
                 } catch {
                     explanation = explained(request, root, mode, surroundings)
@@ -124,6 +133,7 @@ struct BuildCommand: StageCommand {
         try writeTrace(display)
         try progress(mode, surroundings).write(explanation)
         try conclude(report, mode, surroundings)
+        if mode != .quiet && mode != .json { try? surroundings.error.write(storage) }
         return 0
     }
 

@@ -40,15 +40,20 @@ struct RemoveCommand: StageCommand {
     func execute(_ surroundings: Surroundings) async throws -> Int32 {
         try await surroundings.withRoot(root) { root in
             var status: Int32 = 0
+            var hasDeleted = false
             for name in images {
                 do {
                     let removed = try root.remove(name, force: force)
                     try surroundings.output.write(removed.map(Self.line).joined())
+                    hasDeleted = hasDeleted || removed.contains { if case .deleted = $0 { true } else { false } }
                 } catch let error as StageRunError {
                     if force, case .noSuchImage = error { continue }
                     surroundings.tell("error: ", .red, error.description)
                     status = 1
                 }
+            }
+            if hasDeleted {
+                surroundings.tell("", .plain, "What only they used is freed by the next `stagerun prune`.")
             }
             return status
         }

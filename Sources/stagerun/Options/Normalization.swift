@@ -3,6 +3,7 @@
 /// Switches that stand alone, in any subcommand.
 private let switches: Set<String> = [
     "--no-cache", "--quiet", "--rm", "--interactive", "--tty", "--force", "--no-trunc", "--digests", "--json", "--all",
+    "--dry-run", "--repair", "--verbose",
     "--check", "--sarif", "--strict",
 ]
 
