@@ -53,7 +53,9 @@ let package = Package(
             name: "StageStore", dependencies: ["StageHash", "StageSystem", "CGear", "CLZ4", "CLMDB"],
             swiftSettings: strict),
         .target(
-            name: "StageConformance", dependencies: ["StageStore", "StageHash", "StageSystem"], swiftSettings: strict),
+            name: "StageConformance",
+            dependencies: ["StageEngine", "StageGraph", "StageStore", "StageHash", "StageSystem"], swiftSettings: strict
+        ),
         .target(name: "StageContext", dependencies: ["StageStore", "StageHash", "StageSystem"], swiftSettings: strict),
         .target(name: "StageGraph", dependencies: ["StageHash"], swiftSettings: strict),
         .target(
@@ -111,7 +113,10 @@ let package = Package(
             path: "Tests/SandboxProbe", swiftSettings: strict),
         .testTarget(
             name: "StageRunnerTests",
-            dependencies: ["StageRunner", "StageEngine", "StageStore", "StageHash", "StageSystem", "SandboxProbe"],
+            dependencies: [
+                "StageConformance", "StageRunner", "StageEngine", "StageStore", "StageHash", "StageSystem",
+                "SandboxProbe",
+            ],
             swiftSettings: strict),
         .testTarget(
             name: "StageImageTests",
@@ -120,8 +125,10 @@ let package = Package(
 
         .testTarget(
             name: "StageEngineTests",
-            dependencies: ["StageEngine", "StageGraph", "StageStore", "StageHash", "StageSystem"], swiftSettings: strict
-        ),
+            dependencies: [
+                "StageConformance", "StageEngine", "StageGraph", "StageStore", "StageHash", "StageSystem",
+            ],
+            swiftSettings: strict),
         .testTarget(
             name: "StageRegistryTests",
             dependencies: [

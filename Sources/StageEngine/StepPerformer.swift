@@ -37,6 +37,17 @@ public struct StepRequest: Sendable {
     public var store: any TreeStore
     /// Takes what the step has to say; kept as its log.
     public var output: @Sendable (LogStream, [UInt8]) -> Void
+
+    public init(
+        key: StepKey, operation: OwnOperation, inputs: [TreeRef], store: any TreeStore,
+        output: @escaping @Sendable (LogStream, [UInt8]) -> Void
+    ) {
+        self.key = key
+        self.operation = operation
+        self.inputs = inputs
+        self.store = store
+        self.output = output
+    }
 }
 
 /// Why a step of an own kind could not be done.

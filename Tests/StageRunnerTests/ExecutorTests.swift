@@ -1,6 +1,7 @@
 // The executor as the engine sees it: users, directories, errors, cancellation, what is left on disk, and its speed.
 
 import Glibc
+import StageConformance
 import StageEngine
 import StageGraph
 import StageHash
@@ -28,6 +29,15 @@ struct ExecutorTests {
             try await body()
             return nil
         } catch { return error as? ExecutorError }
+    }
+
+    @Test(arguments: ExecutorRequirements.all) func whatIsAskedOfEveryExecutor(
+        _ requirement: Requirement<ExecutorSubject>
+    ) async throws {
+        let fixture = fixture
+        try await requirement.check {
+            ExecutorSubject(shell: fixture.executor, store: fixture.store, base: fixture.image)
+        }
     }
 
     @Test func statusAndNoTreeOnFailure() async throws {
