@@ -29,6 +29,7 @@ extension EndToEnd {
             try expectSuccess(outcome)
             // RUN of tools, RUN of app, COPY of bundle: what both need ran once.
             #expect(outcome.errors.contains("3 steps: 3 ran"), "\(outcome)")
+            #expect(outcome.errors.contains("Built app: ") && outcome.errors.contains("Built bundle: "), "\(outcome)")
             #expect(outcome.errors.contains("as several-app:1") && outcome.errors.contains("as several-bundle:1"))
 
             let app = try await command("tar", "--list", "--file", "\(place)/app.tar")

@@ -330,7 +330,7 @@ enum SampleBuild {
 
 @Suite struct SummaryTests {
     @Test func twoLines() {
-        let summary = BuildSummary(
+        var summary = BuildSummary(
             image: Digest.of("x"), names: ["app:1"], size: 12_345_678, seconds: 4.12, cached: 9, ran: 3, sameOutcome: 0,
             stagesNotNeeded: 2)
         #expect(
@@ -339,5 +339,7 @@ enum SampleBuild {
                 12 steps: 9 cached, 3 ran; 2 stages not needed
 
                 """)
+        summary.target = "web"
+        #expect(summary.image(colours: false) == "Built web: 2d711642b726 as app:1 (12.3MB) in 4.1s\n")
     }
 }

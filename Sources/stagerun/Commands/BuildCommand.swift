@@ -234,7 +234,9 @@ struct BuildCommand: StageCommand {
         case .auto, .tty, .plain:
             let colours = surroundings.colours
             let further = report.furtherTargets.map { BuildSummary($0, of: report).image(colours: colours) }
-            try surroundings.error.write(further.joined() + BuildSummary(report).text(colours: colours))
+            var summary = BuildSummary(report)
+            if !report.furtherTargets.isEmpty { summary.target = sources.targets.first }
+            try surroundings.error.write(further.joined() + summary.text(colours: colours))
         }
     }
 }
@@ -270,6 +272,7 @@ extension BuildSummary {
     /// A further target: the steps were told of once.
     init(_ target: TargetReport, of report: BuildReport) {
         self.init(report)
+        self.target = target.target
         (image, names, size) = (target.imageID, target.names.map(\.familiar), target.size)
     }
 }

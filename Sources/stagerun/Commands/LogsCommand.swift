@@ -29,11 +29,20 @@ struct LogsCommand: StageCommand {
         try await surroundings.withRoot(root) { root in
             let build = try choice.build(in: root)
             guard let step else { return try surroundings.output.write(table(build, root)) }
-            for index in try root.select(step, of: build) {
-                try print(build.steps[index], root, surroundings)
-            }
+            let steps = try root.select(step, of: build).map { build.steps[$0] }
+            for step in steps { try print(step, root, surroundings) }
+            try surroundings.error.write(silence(of: steps))
         }
         return 0
+    }
+
+    /// What to say of steps that wrote nothing at all; empty when one of them wrote something.
+    func silence(of steps: [BuildRecord.Step]) -> String {
+        if steps.contains(where: { $0.log != nil }) { return "" }
+        return steps.map { step in
+            let what = step.state == nil ? "the build did not come to it" : "it wrote nothing"
+            return "\(singleLine(step.tag)) \(singleLine(step.description.heading)): \(what)\n"
+        }.joined()
     }
 
     private func print(_ step: BuildRecord.Step, _ root: StageRoot, _ surroundings: Surroundings) throws {
