@@ -151,12 +151,22 @@ public struct DirectoryObject: Hashable, Sendable {
     /// - Parameter items: in any order; of two with one name, the last counts.
     public init(attributes: Attributes, items: [Item] = []) {
         self.attributes = attributes
-        self.items = items
-        let sorted = zip(items, items.dropFirst()).allSatisfy { $0.name < $1.name }
-        if !sorted {
-            let byName = Dictionary(items.map { ($0.name, $0) }, uniquingKeysWith: { $1 })
-            self.items = byName.values.sorted { $0.name < $1.name }
+        let isSorted = zip(items, items.dropFirst()).allSatisfy { $0.name < $1.name }
+        self.items = isSorted ? items : Self.sorted(items)
+    }
+
+    /// By the places, since items are large, and equal names in their order.
+    private static func sorted(_ items: [Item]) -> [Item] {
+        let order = items.indices.sorted {
+            items[$0].name < items[$1].name || (items[$0].name == items[$1].name && $0 < $1)
         }
+        var result: [Item] = []
+        result.reserveCapacity(items.count)
+        for (place, index) in order.enumerated() {
+            let isLast = place + 1 == order.count || items[order[place + 1]].name != items[index].name
+            if isLast { result.append(items[index]) }
+        }
+        return result
     }
 
     /// A name in it that would not decode again, and could lead out of a root: no store takes such a directory.

@@ -28,6 +28,8 @@ struct Stagerun: ParsableCommand {
 
 @main struct Main {
     static func main() {
+        // The allocator would keep an arena a thread, each as large as the largest thing that its thread ever did.
+        mallopt(M_ARENA_MAX, 2)
         Interruption.block()
         let interruption = Interruption()
         let command = parsed(Array(CommandLine.arguments.dropFirst()))

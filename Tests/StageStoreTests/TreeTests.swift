@@ -55,6 +55,19 @@ extension SplitMix {
 }
 
 @Suite struct DirectoryEncodingTests {
+    @Test func itemsAreSortedAndTheLastOfANameCounts() {
+        func item(_ name: String, _ mode: UInt16) -> DirectoryObject.Item {
+            .init(name: FileName(name), entry: .node(Node(attributes: Attributes(mode: mode), content: .fifo)))
+        }
+        let attributes = Attributes(mode: 0o755)
+        let sorted = [item("a", 2), item("b", 4), item("c", 5)]
+        #expect(DirectoryObject(attributes: attributes, items: sorted).items == sorted)
+        let items = [item("c", 5), item("b", 1), item("a", 1), item("b", 3), item("a", 2), item("b", 4)]
+        #expect(DirectoryObject(attributes: attributes, items: items).items == sorted)
+        let twins = [item("a", 1), item("a", 2), item("b", 4), item("c", 5)]
+        #expect(DirectoryObject(attributes: attributes, items: twins).items == sorted)
+    }
+
     @Test func goldenBytes() {
         let digest = Digest.of("content")
         let directory = DirectoryObject(
