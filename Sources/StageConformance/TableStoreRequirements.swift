@@ -10,6 +10,7 @@ public enum TableStoreRequirements {
     public static let all: [Requirement<Subject>] = [
         Requirement("a value is there from when it is set", setsAndGets),
         Requirement("the last value that was set counts, and nil takes a key away", replaces),
+        Requirement("what is added keeps clear of what is there", adds),
         Requirement("tables do not share keys", separatesTables),
         Requirement("keys of 1 to 511 bytes and values of any length are kept", takesAllLengths),
     ]
@@ -32,6 +33,19 @@ public enum TableStoreRequirements {
         store.set(.tags, [9], nil)
         store.set(.tags, [9], [4])
         try expectEqual(try store.get(.tags, [9]), [4], "a key that came back")
+    }
+
+    private static func adds(_ store: Subject) throws {
+        for length in [1, 32, 64, 65] {
+            let key = [UInt8](repeating: 5, count: length)
+            try store.add(.tags, key, [1])
+            try expectEqual(try store.get(.tags, key), [1], "what was added")
+            try store.add(.tags, key, [2])
+            try expectEqual(try store.get(.tags, key), [1], "what was there before something was added")
+            store.set(.tags, key, nil)
+            try store.add(.tags, key, [3])
+            try expectEqual(try store.get(.tags, key), [3], "what was added after the key was taken away")
+        }
     }
 
     private static func separatesTables(_ store: Subject) throws {

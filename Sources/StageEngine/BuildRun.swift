@@ -20,9 +20,12 @@ struct BuildRun {
     private var schedule: Schedule
     private(set) var outcomes: [StepOutcome?]
     private(set) var failures: [Int: FailedStep] = [:]
-    private(set) var keys: [KeyedStep?]
-    /// The running step of a key, and the steps that wait for the same one.
-    private var flights: [StepKey: [Int]] = [:]
+    private(set) var keys: [StepKey?]
+    /// What is known of steps that are looked up, wait, run or have failed.
+    private(set) var keyed: [KeyedStep?]
+    /// The step of each key that is looked up or runs, and what waits for an equal one.
+    private var flights: [StepKey: Int] = [:]
+    private var waiting: [Int: [Int]] = [:]
     private(set) var failure: BuildError?
     /// The steps of the builds before; read when the first step has to run.
     private var earlier: EarlierSteps?
@@ -41,7 +44,8 @@ struct BuildRun {
             inputs: graph.steps.map { $0.inputs.map(\.index) }, costs: loads.map(\.seconds),
             weights: loads.map(\.weight), limit: jobs)
         outcomes = [StepOutcome?](repeating: nil, count: graph.steps.count)
-        keys = [KeyedStep?](repeating: nil, count: graph.steps.count)
+        keys = [StepKey?](repeating: nil, count: graph.steps.count)
+        keyed = [KeyedStep?](repeating: nil, count: graph.steps.count)
     }
 
     /// Does all steps, and records what became of them.
@@ -92,14 +96,16 @@ struct BuildRun {
         case .image, .context, .remote, .scratch: schedule.park(index)
         case .makeDirectory, .copy, .merge, .run, .own:
             do throws(BuildError) {
-                let keyed = try worker.key(step, inputs: inputs(step), platform: graph.platform)
-                keys[index] = keyed
+                var keyed = try worker.key(step, inputs: inputs(step), platform: graph.platform)
+                keys[index] = keyed.key
+                keyed.solitude = worker.flights.solitude
                 let usesCache = options.cache.allows(step)
                 if usesCache, let outcome = try worker.lookUp(keyed, step) { return finish(index, outcome) }
-                if flights[keyed.key] != nil {
-                    flights[keyed.key]?.append(index)
+                if let other = flights[keyed.key] {
+                    waiting[other, default: []].append(index)
                 } else {
-                    flights[keyed.key] = [index]
+                    self.keyed[index] = keyed
+                    flights[keyed.key] = index
                     learnDurations()
                     schedule.park(index)
                 }
@@ -113,7 +119,7 @@ struct BuildRun {
         case .scratch: settle(index, worker.scratch(step))
         case .image, .context, .remote: group.addTask { (index, await worker.source(step, sources)) }
         case .makeDirectory, .copy, .merge, .run, .own:
-            guard let keyed = keys[index] else { return }
+            guard let keyed = keyed[index] else { return }
             var work = StepWork(step: step, keyed: keyed, usesCache: options.cache.allows(step))
             work.earlier = nearest(to: index)
             work.isClaimed = work.usesCache && isWorthAClaim(index)
@@ -156,16 +162,13 @@ struct BuildRun {
     }
 
     private mutating func settle(_ index: Int, _ result: StepWorker.Result) {
-        let waiting = keys[index].flatMap { flights.removeValue(forKey: $0.key) } ?? []
+        if let key = keys[index] { flights[key] = nil }
         switch result {
         case .done(let outcome):
             finish(index, outcome)
-            for other in waiting where other != index {
+            for other in waiting.removeValue(forKey: index) ?? [] {
                 worker.reportShared(graph.steps[other], with: index)
-                finish(
-                    other,
-                    StepOutcome(
-                        state: .hit, tree: outcome.tree, record: outcome.record, reason: .sharedWith(step: index)))
+                finish(other, outcome.shared(.sharedWith(step: index)))
             }
         case .failed(let failed): fail(index, failed)
         }
@@ -173,6 +176,7 @@ struct BuildRun {
 
     private mutating func finish(_ index: Int, _ outcome: StepOutcome) {
         outcomes[index] = outcome
+        keyed[index] = nil
         schedule.finish(index)
     }
 
@@ -187,12 +191,14 @@ struct BuildRun {
     /// The steps of the builds before, read once.
     private mutating func earlierSteps() -> EarlierSteps {
         if let earlier { return earlier }
-        var last: BuildRecord?
-        // A history that cannot be read is none: nothing is built otherwise for it.
-        if let subject = options.subject { last = try? history?.lastBuild(of: subject) }
-        let found = EarlierSteps(last, graph: graph)
+        let found = EarlierSteps(lastBuild(), graph: graph)
         earlier = found
         return found
+    }
+
+    /// A history that cannot be read is none: nothing is built otherwise for it.
+    private func lastBuild() -> BuildRecord? {
+        options.subject.flatMap { subject in (try? history?.lastBuild(of: subject)) ?? nil }
     }
 
     private mutating func nearest(to index: Int) -> EarlierStep? {
@@ -212,7 +218,9 @@ struct BuildRun {
 
     private mutating func keepRecord(started: Timestamp) throws(StoreError) {
         guard let subject = options.subject, let history else { return }
-        let record = BuildRecord(of: self, subject: subject, started: started, earlier: earlierSteps())
+        // Where nothing had to run, nothing was compared yet.
+        let unchanged = failure == nil && earlier == nil ? EarlierSteps(unchanged: lastBuild(), graph: graph) : nil
+        let record = BuildRecord(of: self, subject: subject, started: started, earlier: unchanged ?? earlierSteps())
         try history.keep(record)
     }
 }

@@ -12,10 +12,33 @@ public struct StepOutcome: Sendable {
     /// The filesystem after the step.
     public var tree: TreeRef
     /// Its record; nil for sources (scratch, images, contexts).
-    public var record: StepRecord?
+    public var record: StepRecord? { box?.record }
     public var reason: StepReason
     /// How long it ran in this build: 0 for a hit.
-    public var seconds: Double = 0
+    public var seconds: Double
+
+    /// Outcomes are handed on from place to place, and a record is large.
+    private final class Box: Sendable {
+        let record: StepRecord
+        init(_ record: StepRecord) { self.record = record }
+    }
+
+    private let box: Box?
+
+    public init(state: StepState, tree: TreeRef, record: StepRecord?, reason: StepReason, seconds: Double = 0) {
+        self.state = state
+        self.tree = tree
+        box = record.map(Box.init)
+        self.reason = reason
+        self.seconds = seconds
+    }
+
+    /// What the same step left, for an equal one.
+    func shared(_ reason: StepReason) -> StepOutcome {
+        var shared = self
+        (shared.state, shared.reason, shared.seconds) = (.hit, reason, 0)
+        return shared
+    }
 }
 
 /// Which records may be used instead of running a step.
@@ -109,6 +132,8 @@ public struct Builder: Sendable {
         var run = BuildRun(
             graph: graph, options: options, sources: sources, worker: worker(observe, begin: options.begin),
             history: history, jobs: jobs)
+        flights.begin()
+        defer { flights.end() }
         let result: Result<[StepOutcome], BuildError> = await withTaskExecutorPreference(pool) {
             do throws(BuildError) { return .success(try await run.build()) } catch { return .failure(error) }
         }

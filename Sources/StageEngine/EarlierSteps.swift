@@ -63,6 +63,17 @@ struct EarlierSteps: Sendable {
             known.filter { !written.contains(Name(stage: $0.stage, title: $0.title)) }.prefix(Self.carried))
     }
 
+    /// Of a build in which nothing ran, so that nothing is looked for: nil unless the last build had the same steps and
+    /// leaves none to carry on.
+    init?(unchanged last: BuildRecord?, graph: BuildGraph) {
+        guard let last, last.end == .completed, last.elsewhere.isEmpty, last.steps.count == graph.steps.count,
+            zip(last.steps, graph.steps).allSatisfy({
+                $0.description.title == $1.title && $0.description.stage == $1.stage
+            })
+        else { return nil }
+        (counterparts, unmatched, isEmpty) = ([], [], false)
+    }
+
     func nearest(to index: Int) -> EarlierStep? { counterparts.indices.contains(index) ? counterparts[index] : nil }
 
     /// Which one of its kind each is in its stage.
@@ -146,7 +157,7 @@ extension BuildRecord {
         steps.reserveCapacity(run.graph.steps.count)
         for (index, step) in run.graph.steps.enumerated() {
             var recorded = Step(description: StepDescription(step))
-            recorded.key = run.keys[index]?.key
+            recorded.key = run.keys[index]
             recorded.origin = run.options.origins[index]
             if case .run(let run) = step.operation { recorded.arguments = run.argumentNames }
             if let outcome = run.outcomes[index] {
@@ -160,7 +171,7 @@ extension BuildRecord {
                 recorded.reason = failed.isCancelled ? .stopped : .failed(message: failed.error.description)
                 recorded.seconds = failed.seconds
                 recorded.log = failed.log
-                recorded.attempt = run.keys[index].map { StepAttempt(keyText: $0.text, sources: $0.sources) }
+                recorded.attempt = run.keyed[index].map { StepAttempt(keyText: $0.text, sources: $0.sources) }
             }
             if recorded.state != .hit, recorded.key != nil { recorded.earlier = earlier.nearest(to: index) }
             steps.append(recorded)

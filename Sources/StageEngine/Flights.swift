@@ -9,6 +9,9 @@ public final class Flights: Sendable {
         /// The running steps, and who waits for each.
         var waiting: [StepKey: [UInt64: CheckedContinuation<Void, Never>]] = [:]
         var nextWaiter: UInt64 = 0
+        /// Builds that work now, and how many have begun so far.
+        var builds = 0
+        var begun: UInt64 = 0
         /// Waiters that were cancelled before they came to wait.
         var gone: Set<UInt64> = []
     }
@@ -16,6 +19,20 @@ public final class Flights: Sendable {
     private let state = Mutex(State())
 
     public init() {}
+
+    /// A build begins. It must `end`.
+    func begin() {
+        state.withLock { state in
+            state.builds += 1
+            state.begun += 1
+        }
+    }
+
+    func end() { state.withLock { $0.builds -= 1 } }
+
+    /// Something while one build alone works here; nil when there are others. The same thing twice: there was no other
+    /// in between.
+    var solitude: UInt64? { state.withLock { $0.builds == 1 ? $0.begun : nil } }
 
     /// Takes the step if nobody runs it now. Who took it must `leave` it.
     func take(_ key: StepKey) -> Bool {

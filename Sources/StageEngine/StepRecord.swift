@@ -62,6 +62,7 @@ public struct StepRecord: Sendable, Hashable {
 
     func encoded() -> [UInt8] {
         var out = ByteWriter()
+        out.bytes.reserveCapacity(256 + keyText.utf8.count + title.utf8.count + stage.utf8.count + 160 * sources.count)
         out.u8(Self.version)
         out.string(keyText)
         out.string(title)
@@ -169,11 +170,14 @@ extension StepCache where Self: TableStore {
 
     public func keep(_ record: StepRecord) throws(StoreError) {
         set(.records, record.key.digest.bytes, record.encoded())
-        let key = outcomeKey(record.input, record.result)
-        if try get(.outcomes, key) == nil { set(.outcomes, key, record.key.digest.bytes) }
+        try add(.outcomes, outcomeKey(record.input, record.result), record.key.digest.bytes)
     }
 
     private func outcomeKey(_ input: TreeRef?, _ result: TreeRef) -> [UInt8] {
-        (input?.identity ?? .zero).bytes + result.identity.bytes
+        var key = ByteWriter()
+        key.bytes.reserveCapacity(64)
+        key.digest(input?.identity ?? .zero)
+        key.digest(result.identity)
+        return key.bytes
     }
 }

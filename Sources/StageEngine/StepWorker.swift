@@ -8,13 +8,18 @@ import StageSystem
 /// A step with its key, ready to be looked up or to run.
 struct KeyedStep: Sendable {
     let key: StepKey
-    let text: String
+    /// The key's text, as UTF-8: most steps are hits, and need no string of it.
+    let lines: [UInt8]
     let inputs: [TreeRef]
     let selection: CopySelection?
     /// What the binds of a `RUN` show, by the number of the mount.
     var mounted: [Int: Entry] = [:]
     /// What it takes in besides the filesystem that it starts from.
     var sources: [StepSource] = []
+    /// `Flights.solitude` before it was looked up.
+    var solitude: UInt64?
+
+    var text: String { String(decoding: lines, as: UTF8.self) }
 }
 
 /// A step that is to run.
@@ -116,7 +121,7 @@ struct StepWorker: Sendable {
         let encoder = KeyEncoder(
             step.operation, inputs: inputs, selection: selection, mounted: mounted, platform: platform)
         return KeyedStep(
-            key: encoder.finalize(), text: encoder.text, inputs: inputs, selection: selection, mounted: mounted,
+            key: encoder.finalize(), lines: encoder.lines, inputs: inputs, selection: selection, mounted: mounted,
             sources: sources)
     }
 
@@ -160,7 +165,7 @@ struct StepWorker: Sendable {
     func executeTaken(_ work: StepWork) async -> Result {
         defer { flights.leave(work.keyed.key) }
         // Another build may have finished it since it was looked up.
-        if work.usesCache {
+        if work.usesCache, work.keyed.solitude == nil || work.keyed.solitude != flights.solitude {
             do throws(StoreError) {
                 if let record = try store.record(work.keyed.key) {
                     return .done(hit(work.step, record, .sharedWithAnotherBuild))

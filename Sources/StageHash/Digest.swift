@@ -83,36 +83,59 @@ public struct Digest: Hashable, Comparable, Sendable, Codable, CustomStringConve
 
     /// The 32 bytes.
     public var bytes: [UInt8] {
-        [a, b, c, d].flatMap { word in (0..<8).map { UInt8(truncatingIfNeeded: word >> (56 - 8 * UInt64($0))) } }
+        [UInt8](unsafeUninitializedCapacity: 32) { out, count in
+            write(to: UnsafeMutableRawBufferPointer(out))
+            count = 32
+        }
     }
 
     /// The first eight bytes as a number: as evenly spread as any hash.
     @inlinable public var leadingWord: UInt64 { a }
 
+    /// One word is enough: a digest is as good as random.
+    public func hash(into hasher: inout Hasher) { hasher.combine(a) }
+
     /// Appends the 32 bytes to `buffer`.
     public func append(to buffer: inout [UInt8]) {
-        for word in [a, b, c, d] { withUnsafeBytes(of: word.bigEndian) { buffer.append(contentsOf: $0) } }
+        withUnsafeBytes(of: (a.bigEndian, b.bigEndian, c.bigEndian, d.bigEndian)) { buffer.append(contentsOf: $0) }
     }
 
     /// Writes the 32 bytes to the start of `buffer`, which has room for them.
     public func write(to buffer: UnsafeMutableRawBufferPointer) {
-        for (index, word) in [a, b, c, d].enumerated() {
-            buffer.storeBytes(of: word.bigEndian, toByteOffset: index * 8, as: UInt64.self)
-        }
+        buffer.storeBytes(of: a.bigEndian, as: UInt64.self)
+        buffer.storeBytes(of: b.bigEndian, toByteOffset: 8, as: UInt64.self)
+        buffer.storeBytes(of: c.bigEndian, toByteOffset: 16, as: UInt64.self)
+        buffer.storeBytes(of: d.bigEndian, toByteOffset: 24, as: UInt64.self)
     }
 
     /// 64 lower-case hex digits.
     public var hex: String {
-        let digits = Array("0123456789abcdef".utf8)
-        return String(unsafeUninitializedCapacity: 64) { out in
-            var index = 0
-            for word in [a, b, c, d] {
-                for shift in stride(from: 60, through: 0, by: -4) {
-                    out[index] = digits[Int(truncatingIfNeeded: word >> UInt64(shift)) & 15]
-                    index += 1
-                }
-            }
+        String(unsafeUninitializedCapacity: 64) { out in
+            writeHex(to: UnsafeMutableRawBufferPointer(out))
             return 64
+        }
+    }
+
+    /// `sha256:` and the hex digits, at the end of `buffer`.
+    func appendText(to buffer: inout [UInt8]) {
+        buffer.append(contentsOf: [0x73, 0x68, 0x61, 0x32, 0x35, 0x36, 0x3A])
+        withUnsafeTemporaryAllocation(byteCount: 64, alignment: 8) { out in
+            writeHex(to: out)
+            buffer.append(contentsOf: UnsafeRawBufferPointer(out))
+        }
+    }
+
+    private func writeHex(to out: UnsafeMutableRawBufferPointer) {
+        Self.writeHex(a, to: out, at: 0)
+        Self.writeHex(b, to: out, at: 16)
+        Self.writeHex(c, to: out, at: 32)
+        Self.writeHex(d, to: out, at: 48)
+    }
+
+    private static func writeHex(_ word: UInt64, to out: UnsafeMutableRawBufferPointer, at start: Int) {
+        for index in 0..<16 {
+            let digit = UInt8(truncatingIfNeeded: word >> UInt64(60 - 4 * index)) & 15
+            out[start + index] = digit < 10 ? 0x30 + digit : 0x57 + digit
         }
     }
 

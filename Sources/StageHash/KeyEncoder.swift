@@ -18,7 +18,8 @@ public struct StepKey: Hashable, Comparable, Sendable, Codable, CustomStringConv
 /// different walks give the same bytes. The same walk writes a line of text a field.
 public struct KeyEncoder: Sendable {
     private var bytes: [UInt8] = []
-    private var lines: [UInt8] = []
+    /// `text`, as UTF-8.
+    public private(set) var lines: [UInt8] = []
 
     /// `name = value` lines, in the order of the walk. Values are escaped; a field never takes two lines, and two
     /// different walks never give the same text.
@@ -62,7 +63,8 @@ public struct KeyEncoder: Sendable {
     public mutating func field(_ name: String, _ value: Digest) {
         begin(.digest, name)
         value.append(to: &bytes)
-        end(value.description)
+        value.appendText(to: &lines)
+        lines.append(Self.newline)
     }
 
     public mutating func field(_ name: String, bytes value: [UInt8]) {

@@ -13,6 +13,9 @@ public protocol ContentSource: Sendable {
         _ digest: Digest, _ body: (UnsafeRawBufferPointer) throws(StoreError) -> Void
     ) throws(StoreError)
 
+    /// The whole content, in memory.
+    func read(_ digest: Digest) throws(StoreError) -> [UInt8]
+
     /// Hands out many contents one after the other: `body` gets the place of a content in `digests`, with each of its
     /// pieces. Costs less than one by one where they were kept together.
     func withContents(
@@ -29,7 +32,6 @@ extension ContentSource {
         }
     }
 
-    /// The whole content, in memory.
     public func read(_ digest: Digest) throws(StoreError) -> [UInt8] {
         var bytes: [UInt8] = []
         if let size = try size(of: digest) { bytes.reserveCapacity(Int(clamping: min(size, 1 << 30))) }
@@ -74,4 +76,13 @@ public protocol TableStore: Sendable {
 
     /// Keeps `value`; nil takes the key away.
     func set(_ table: Table, _ key: [UInt8], _ value: [UInt8]?)
+
+    /// Keeps `value` unless there is one already.
+    func add(_ table: Table, _ key: [UInt8], _ value: [UInt8]) throws(StoreError)
+}
+
+extension TableStore {
+    public func add(_ table: Table, _ key: [UInt8], _ value: [UInt8]) throws(StoreError) {
+        if try get(table, key) == nil { set(table, key, value) }
+    }
 }

@@ -30,6 +30,26 @@ public enum Table: String, CaseIterable, Sendable {
     case uses
     /// Content digest -> the generation it was given up in, and where it is stored.
     case condemned
+
+    /// Its place in `allCases`: what is found by it is found sooner than by the name.
+    var place: Int {
+        switch self {
+        case .contents: 0
+        case .records: 1
+        case .outcomes: 2
+        case .layers: 3
+        case .tags: 4
+        case .images: 5
+        case .builds: 6
+        case .facts: 7
+        case .uses: 8
+        case .condemned: 9
+        }
+    }
+
+    public static func == (a: Table, b: Table) -> Bool { a.place == b.place }
+
+    public func hash(into hasher: inout Hasher) { hasher.combine(place) }
 }
 
 /// An LMDB environment with one named database a table.
@@ -170,7 +190,7 @@ final class Database: @unchecked Sendable {
     }
 
     private func handle(_ table: Table) -> MDB_dbi {
-        handles[Table.allCases.firstIndex(of: table) ?? 0]
+        handles[table.place]
     }
 
     /// Reads within one snapshot.

@@ -7,7 +7,7 @@ import Synchronization
 /// Keeps contents and directories in memory.
 public final class MemoryStore: DirectorySink, ContentSink, TableStore {
     private let contents = Mutex<[Digest: [UInt8]]>([:])
-    private let values = Mutex<[Table: [[UInt8]: [UInt8]]]>([:])
+    private let values = Mutex([[TableKey: [UInt8]]](repeating: [:], count: Table.allCases.count))
 
     public init() {}
 
@@ -27,6 +27,11 @@ public final class MemoryStore: DirectorySink, ContentSink, TableStore {
             do throws(StoreError) { return .success(try body(buffer)) } catch { return .failure(error) }
         }
         try result.get()
+    }
+
+    public func read(_ digest: Digest) throws(StoreError) -> [UInt8] {
+        guard let bytes = contents.withLock({ $0[digest] }) else { throw .missing(digest) }
+        return bytes
     }
 
     public func put(_ bytes: UnsafeRawBufferPointer) throws(StoreError) -> Digest {
@@ -49,16 +54,25 @@ public final class MemoryStore: DirectorySink, ContentSink, TableStore {
     }
 
     public func get(_ table: Table, _ key: [UInt8]) throws(StoreError) -> [UInt8]? {
-        values.withLock { $0[table]?[key] }
+        values.withLock { $0[table.place][TableKey(key)] }
     }
 
     public func set(_ table: Table, _ key: [UInt8], _ value: [UInt8]?) {
-        values.withLock { $0[table, default: [:]][key] = value }
+        values.withLock { $0[table.place][TableKey(key)] = value }
+    }
+
+    public func add(_ table: Table, _ key: [UInt8], _ value: [UInt8]) throws(StoreError) {
+        values.withLock { values in
+            // One look-up, not two: nothing else is done with the value.
+            func keep(_ present: inout [UInt8]?) { if present == nil { present = value } }
+            keep(&values[table.place][TableKey(key)])
+        }
     }
 
     /// All pairs of a table, in key order.
     public func all(_ table: Table) -> [(key: [UInt8], value: [UInt8])] {
-        values.withLock { ($0[table] ?? [:]).sorted { precedes($0.key, $1.key) }.map { ($0.key, $0.value) } }
+        let pairs = values.withLock { $0[table.place].map { (key: $0.key.bytes, value: $0.value) } }
+        return pairs.sorted { precedes($0.key, $1.key) }
     }
 
     public func directory(_ object: Digest) throws(StoreError) -> DirectoryObject {
@@ -71,5 +85,32 @@ public final class MemoryStore: DirectorySink, ContentSink, TableStore {
     public func put(_ directory: DirectoryObject) throws(StoreError) -> TreeRef {
         try directory.checkNames()
         return TreeRef(identity: Digest.of(directory.identityBytes()), object: try put(directory.encoded()))
+    }
+}
+
+/// A key as it is compared fastest: most are a digest or two.
+private enum TableKey: Hashable {
+    case digest(Digest)
+    case pair(Digest, Digest)
+    case other([UInt8])
+
+    init(_ bytes: [UInt8]) {
+        self = bytes.withUnsafeBytes { raw in
+            if raw.count == 32, let digest = Digest(bytes: raw) { return .digest(digest) }
+            if raw.count == 64, let first = Digest(bytes: raw),
+                let second = Digest(bytes: UnsafeRawBufferPointer(rebasing: raw[32...]))
+            {
+                return .pair(first, second)
+            }
+            return .other(bytes)
+        }
+    }
+
+    var bytes: [UInt8] {
+        switch self {
+        case .digest(let digest): digest.bytes
+        case .pair(let first, let second): first.bytes + second.bytes
+        case .other(let bytes): bytes
+        }
     }
 }

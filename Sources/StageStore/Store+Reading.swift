@@ -41,6 +41,14 @@ extension Store {
         return entries
     }
 
+    public func read(_ digest: Digest) throws(StoreError) -> [UInt8] {
+        let entry = try entry(of: digest)
+        var bytes: [UInt8] = []
+        if let size = entry?.size { bytes.reserveCapacity(Int(clamping: min(size, 1 << 30))) }
+        try withContent(digest, entry) { piece in bytes.append(contentsOf: piece) }
+        return bytes
+    }
+
     public func withContent(
         _ digest: Digest, _ body: (UnsafeRawBufferPointer) throws(StoreError) -> Void
     ) throws(StoreError) {

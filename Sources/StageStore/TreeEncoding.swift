@@ -110,7 +110,10 @@ public struct ByteWriter: Sendable {
         raw(value)
     }
 
-    public mutating func string(_ value: String) { frame(Array(value.utf8)) }
+    public mutating func string(_ value: String) {
+        u32(UInt32(value.utf8.count))
+        bytes.append(contentsOf: value.utf8)
+    }
 
     public mutating func time(_ value: Timestamp) {
         u64(UInt64(bitPattern: value.seconds))
