@@ -142,7 +142,8 @@ let package = Package(
             name: "embed-example", dependencies: ["StageRun", "StageEngine"], path: "Examples/embed",
             swiftSettings: strict),
         .executableTarget(
-            name: "own-kind-example", dependencies: ["StageEngine", "StageGraph", "StageStore", "StageSystem"],
+            name: "own-kind-example",
+            dependencies: ["StageConformance", "StageEngine", "StageGraph", "StageStore", "StageSystem"],
             path: "Examples/own-kind", swiftSettings: strict),
         .executableTarget(
             name: "context-example", dependencies: ["StageContext", "StageSystem"], path: "Examples/context",

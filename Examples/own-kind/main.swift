@@ -1,10 +1,10 @@
 // A program with a kind of step of its own: it joins texts. No Dockerfile, no image, no root: `own-kind-example`.
 
+import StageConformance
 import StageEngine
 import StageGraph
 import StageStore
 import StageSystem
-import Synchronization
 
 /// Carries out steps of the kind `join`.
 struct Join: StepPerformer {
@@ -41,6 +41,11 @@ func graph(_ texts: [String]) -> BuildGraph {
         steps: steps, target: StepID(steps.count - 1), config: ImageSettings(), history: [], base: nil, platform: .host)
 }
 
+// What every performer has to do, checked on this one.
+let operations = ["a", "b"].map { OwnOperation(kind: "join", fields: [.init("text", .string($0))]) }
+for requirement in StepPerformerRequirements.all {
+    try await requirement.check { StepPerformerSubject(performer: Join(), operations: operations) }
+}
 let store = MemoryStore()
 let pool = BlockingPool(threads: 4)
 let builder = Builder(
