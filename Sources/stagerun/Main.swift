@@ -1,6 +1,7 @@
 // The command: reads the command line, runs the subcommand beside a thread that waits for signals, and exits.
 
 import ArgumentParser
+import CLinux
 import Glibc
 import StageGraph
 import StageRun
@@ -29,7 +30,7 @@ struct Stagerun: ParsableCommand {
 @main struct Main {
     static func main() {
         // The allocator would keep an arena a thread, each as large as the largest thing that its thread ever did.
-        mallopt(M_ARENA_MAX, 2)
+        clinux_limit_arenas(2)
         Interruption.block()
         let interruption = Interruption()
         let command = parsed(Array(CommandLine.arguments.dropFirst()))

@@ -57,6 +57,8 @@ int clinux_pipe2(int fds[2], int flags);
 int clinux_lock_range(int fd, int kind, int64_t start, int64_t length);
 // 1 when another open file holds a lock there, 0 when none does.
 int clinux_range_is_locked(int fd, int64_t start, int64_t length);
+// At most so many arenas of the allocator; where it has none, nothing changes.
+void clinux_limit_arenas(int count);
 int clinux_close_range(unsigned int first, unsigned int last, unsigned int flags);
 
 // Extended attributes of the entry `name` in `dirfd`, never following a symlink, by way of /proc/self/fd.
