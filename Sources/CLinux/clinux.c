@@ -2,10 +2,10 @@
 #define _GNU_SOURCE
 #include "clinux.h"
 
-#include <malloc.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
