@@ -120,6 +120,29 @@ extension Store {
     public func census(_ reader: any LinkReader, and links: [Link] = []) throws(StoreError) -> Census {
         var census = Census()
         var values: [(Table, [UInt8], [UInt8])] = []
+        // A collection may have moved packs between the two looks, at the index and at the directory.
+        for _ in 0..<10 {
+            (census, values) = try snapshot()
+            let present = Set(census.packs.map(\.id))
+            let isComplete = census.graph.packs.allSatisfy { present.contains($0) }
+            let state = try database.read { transaction throws(StoreError) in transaction.state }
+            if isComplete || state == census.state { break }
+        }
+        var expansion = GraphExpansion(store: self, reader: reader)
+        for (table, key, value) in values {
+            let links = reader.links(of: table, value)
+            if let links { expansion.expand(links, &census) }
+            census.items.append(
+                Census.Item(table: table, key: key, value: value, roots: links.map { census.roots($0) }))
+        }
+        expansion.expand(links, &census)
+        return census
+    }
+
+    /// What the index says and which packs there are; the values of tables that are roots apart.
+    private func snapshot() throws(StoreError) -> (Census, [(Table, [UInt8], [UInt8])]) {
+        var census = Census()
+        var values: [(Table, [UInt8], [UInt8])] = []
         var known: [UInt64: UInt64] = [:]
         try database.read { transaction throws(StoreError) in
             census.generation = try Self.generation(in: transaction)
@@ -142,15 +165,7 @@ extension Store {
         }
         census.graph.close()
         census.packs = try packFiles(known)
-        var expansion = GraphExpansion(store: self, reader: reader)
-        for (table, key, value) in values {
-            let links = reader.links(of: table, value)
-            if let links { expansion.expand(links, &census) }
-            census.items.append(
-                Census.Item(table: table, key: key, value: value, roots: links.map { census.roots($0) }))
-        }
-        expansion.expand(links, &census)
-        return census
+        return (census, values)
     }
 
     private static func pairs(
