@@ -17,6 +17,12 @@ public struct FileModeChange: Sendable, Hashable {
 
     private let form: Form
 
+    /// The whole mode, where it is given as a number.
+    var number: UInt16? {
+        if case .octal(let value) = form { return value }
+        return nil
+    }
+
     /// Nil when `text` is neither octal digits up to 7777 nor a symbolic mode.
     public init?(_ text: String) {
         if let octal = UInt16(text, radix: 8), octal <= 0o7777, text.utf8.allSatisfy({ (0x30...0x37).contains($0) }) {

@@ -73,7 +73,7 @@ struct Graft {
         guard case .node(let node) = source.entry, let file = node.file, let unpacker else { return false }
         let unpacked: TreeRef
         do throws(StoreError) {
-            var directory = try store.put(DirectoryObject(attributes: change.parents))
+            var directory = try store.put(DirectoryObject(attributes: change.archiveParents))
             if case .directory(let found)? = try store.entry(at: path, in: try editor.commit()) { directory = found }
             let unpacking = Unpacking(owner: change.owner, linkSalt: change.linkSalt)
             guard let tree = try unpacker.unpack(file.digest, onto: directory, unpacking) else { return false }
@@ -86,9 +86,9 @@ struct Graft {
             editor = TreeEditor(unpacked, store: store)
             return true
         }
-        try ensureDirectory(path, change.parents)
+        try ensureDirectory(path, change.archiveParents)
         do throws(StoreError) {
-            try editor.put(.directory(unpacked), at: path, parents: change.parents)
+            try editor.put(.directory(unpacked), at: path, parents: change.archiveParents)
         } catch { throw .store(error) }
         return true
     }
@@ -260,9 +260,14 @@ private struct NodeChange {
         NodeChange(self, linkSalt: Array("\(source) ".utf8) + destination.relativeBytes)
     }
 
-    /// The attributes of directories that have to be made on the way.
-    var parents: Attributes {
-        Attributes(mode: 0o755, uid: owner?.uid ?? 0, gid: owner?.gid ?? 0, time: time ?? .epoch)
+    /// The attributes of directories that have to be made on the way. A mode that is a number is theirs too, as in BuildKit.
+    var parents: Attributes { directories(mode: mode?.number.map { $0 & 0o777 } ?? 0o755) }
+
+    /// The same for what is unpacked, which no mode changes.
+    var archiveParents: Attributes { directories(mode: 0o755) }
+
+    private func directories(mode: UInt16) -> Attributes {
+        Attributes(mode: mode, uid: owner?.uid ?? 0, gid: owner?.gid ?? 0, time: time ?? .epoch)
     }
 
     func applied(to node: Node) -> Node {

@@ -130,7 +130,7 @@ private struct ComparisonBench {
         }
         let arguments = ["-f", place + "/Dockerfile"] + example.arguments + [directory]
         let built = try await Lab.start(
-            ["build", "--progress", "plain", "-o", "type=oci,dest=\(place)/ours,tar=false"] + arguments,
+            ["build", "--no-cache", "--progress", "plain", "-o", "type=oci,dest=\(place)/ours,tar=false"] + arguments,
             directory: context
         ).wait(atMost: .seconds(120))
         guard built.succeeded else { throw LabFailure("stagerun failed", built) }

@@ -161,13 +161,15 @@ extension EndToEnd {
                 COPY --chown=:crew a.txt /e
                 COPY --chown=12:crew --chmod=600 dir /f
                 COPY --chmod=u=rwX,go=rX dir /g
+                COPY --chmod=4710 a.txt /h/i/
+                COPY --chmod=a-r a.txt /j/
                 """,
                 [
                     "a|f|644|1000:1001|2|1 links", "b|f|644|1000:1000|2|1 links", "c|d|755|1000:50",
                     "c/d/sub|d|700|1000:50",
                     "c/d/up|l|1000:50|../a.txt", "e|f|644|0:50|2|1 links", "f/s.txt|f|600|12:50|2|1 links",
-                    "f|d|755|12:50",
-                    "g/sub|d|755|0:0",
+                    "f|d|600|12:50",
+                    "g/sub|d|755|0:0", "h|d|710|0:0", "h/i|d|710|0:0", "h/i/a.txt|f|4710|0:0|2|1 links", "j|d|755|0:0",
                 ]),
             LanguageCase(
                 "every copy is a file of its own",
