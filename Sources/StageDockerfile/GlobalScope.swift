@@ -10,6 +10,8 @@ struct GlobalScope {
 
     /// `SOURCE_DATE_EPOCH`, in seconds since 1970: the time of all that the build copies and makes, and of the image.
     private(set) var epoch: Int64?
+    /// The same as it is written.
+    private(set) var epochText = ""
 
     private static let proxies = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"]
     /// Build arguments that mean something without being declared.
@@ -33,18 +35,22 @@ struct GlobalScope {
             guard case .argument(let declarations) = instruction.command else { continue }
             for declaration in declarations { try declare(declaration) }
         }
-        epoch = try Self.epoch(
-            options.buildArguments["SOURCE_DATE_EPOCH"] ?? variables.value(of: "SOURCE_DATE_EPOCH") ?? "")
+        epochText = options.buildArguments["SOURCE_DATE_EPOCH"] ?? variables.value(of: "SOURCE_DATE_EPOCH") ?? ""
+        if !options.leavesEpochOpen { epoch = try Self.epoch(epochText) }
     }
 
     private static func epoch(_ text: String) throws(DockerfileError) -> Int64? {
         if text.isEmpty { return nil }
-        guard let seconds = Int64(text), seconds >= 0 else {
-            throw DockerfileError(
-                "invalid SOURCE_DATE_EPOCH: `\(text)`",
-                hint: "give seconds since 1970, such as those of `git log -1 --format=%ct`")
-        }
+        guard let seconds = Int64(text), seconds >= 0 else { throw invalidEpoch(text) }
         return seconds
+    }
+
+    static func invalidEpoch(_ text: String) -> DockerfileError {
+        DockerfileError(
+            "invalid SOURCE_DATE_EPOCH: `\(text)`",
+            hint:
+                "give seconds since 1970, such as those of `git log -1 --format=%ct`, context, or the name of a context "
+                + "or stage that is fetched")
     }
 
     /// Build arguments that mean something to BuildKit and nothing here.

@@ -23,6 +23,8 @@ public struct LoweringOptions: Sendable {
     public var entitlements: Set<Entitlement> = []
     /// How every `RUN` runs that does not say it itself.
     public var run = RunDefaults()
+    /// `SOURCE_DATE_EPOCH` sets no time, whatever it says: for who only looks.
+    public var leavesEpochOpen = false
 
     public init(
         target: String? = nil, buildArguments: [String: String] = [:], labels: [String: String] = [:],

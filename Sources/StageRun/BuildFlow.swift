@@ -21,6 +21,9 @@ extension StageRoot {
         let lease = try lease()
         defer { withExtendedLifetime(lease) {} }
         let serial = SerialObserver(observe)
+        var request = request
+        let agents = try await lendKeys(to: &request)
+        defer { withExtendedLifetime(agents) {} }
         let flow = BuildFlow(root: self, request: request, observe: { serial.tell($0) })
         do throws(StageRunError) {
             let report = try await flow.run()
@@ -38,7 +41,7 @@ extension StageRoot {
 /// One build.
 struct BuildFlow: Sendable {
     let root: StageRoot
-    let request: BuildRequest
+    var request: BuildRequest
     let observe: @Sendable (BuildEvent) -> Void
     let begin = ContinuousClock.now
 
@@ -56,9 +59,13 @@ struct BuildFlow: Sendable {
     func run() async throws(StageRunError) -> BuildReport {
         try checkContext()
         let inputs = try await inputs()
-        let source = inputs.dockerfile
-        let dockerfile = try parse(source)
+        let dockerfile = try parse(inputs.dockerfile)
         try checkLoans()
+        return try await timed(dockerfile, inputs).run(dockerfile, inputs)
+    }
+
+    private func run(_ dockerfile: Dockerfile, _ inputs: BuildInputs) async throws(StageRunError) -> BuildReport {
+        let source = inputs.dockerfile
         let (graph, bases) = try await lower(dockerfile, source)
         try checkStageNames(graph)
         announce(graph)
@@ -275,7 +282,11 @@ struct BuildFlow: Sendable {
         if request.dockerfile == nil, request.isDirectory, access(file, F_OK) != 0 {
             file = request.contextPath + "/dockerfile"
         }
-        if file == "/dev/stdin" { file = "-" } else if request.isDirectory { file = canonicalPath(file) }
+        if file == "/dev/stdin" {
+            file = "-"
+        } else if request.isDirectory, !WebFile.isAddress(file) {
+            file = canonicalPath(file)
+        }
         switch request.context {
         case nil, .directory, .archive:
             return BuildSubject(file: file, context: canonicalPath(request.contextPath))

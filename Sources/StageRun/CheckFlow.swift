@@ -35,6 +35,7 @@ public struct DockerfileCheck: Sendable {
         options.contexts = request.namedContexts
         // What a build needs to be allowed is no matter of how the file is written.
         options.entitlements = Set(Entitlement.allCases)
+        options.leavesEpochOpen = true
         self.options = options
     }
 

@@ -43,7 +43,10 @@ extension BuildFlow {
         try checkContext()
         let inputs = try await inputs()
         let source = inputs.dockerfile
-        let (graph, _) = try await lower(try parse(source), source)
+        // What enters does not depend on a time.
+        let dockerfile = try parse(source)
+        let flow = try epochSource(dockerfile, source) == nil ? self : with(nil)
+        let (graph, _) = try await flow.lower(dockerfile, source)
         if let tree = inputs.tree { return try await report(of: tree, graph) }
         let scan: ContextRequest
         do throws(IgnoreError) {

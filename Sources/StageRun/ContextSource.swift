@@ -34,7 +34,9 @@ extension BuildFlow {
     /// Reads the Dockerfile, and the context whole where it is no directory.
     func inputs() async throws(StageRunError) -> BuildInputs {
         switch request.context {
-        case nil, .directory: return BuildInputs(dockerfile: try readDockerfile(), tree: nil)
+        case nil, .directory:
+            if let fetched = try await fetchedDockerfile() { return BuildInputs(dockerfile: fetched, tree: nil) }
+            return BuildInputs(dockerfile: try readDockerfile(), tree: nil)
         case .archive(let path):
             let spool = try await spooled(path: path)
             return try await inputs(from: spool, name: path)
@@ -96,10 +98,10 @@ extension BuildFlow {
     private func inputs(fetched tree: TreeRef, name: String) async throws(StageRunError) -> BuildInputs {
         let store = root.store
         let unpacked = try await root.blocking { () throws(StageRunError) in
+            guard let file = try self.root.onlyFile(of: tree)?.file else {
+                throw .store(.corrupt("what was fetched is not there"))
+            }
             do throws(StoreError) {
-                guard case .node(let node)? = try store.directory(tree.object).items.first?.entry,
-                    let file = node.file
-                else { throw .corrupt("what was fetched is not there") }
                 return (file.digest, (try? ArchiveReader.tree(of: file.digest, in: store)) ?? nil)
             } catch { throw .store(error) }
         }
@@ -107,7 +109,7 @@ extension BuildFlow {
         let bytes: [UInt8]
         do throws(StoreError) { bytes = try store.read(unpacked.0) } catch { throw .store(error) }
         return BuildInputs(
-            dockerfile: try outerDockerfile() ?? DockerfileSource(named: "Dockerfile", bytes), tree: tree)
+            dockerfile: try await outerDockerfile() ?? DockerfileSource(named: "Dockerfile", bytes), tree: tree)
     }
 
     private func emptyTree() throws(StageRunError) -> TreeRef {
@@ -120,14 +122,30 @@ extension BuildFlow {
 
     static let largestDockerfile = 64 << 20
 
-    /// `-f -` and an absolute `-f` are on this machine, whatever the context is.
-    private func outerDockerfile() throws(StageRunError) -> DockerfileSource? {
+    /// `-f -` and an absolute `-f` are on this machine, whatever the context is, and an address is in the web.
+    private func outerDockerfile() async throws(StageRunError) -> DockerfileSource? {
+        if let fetched = try await fetchedDockerfile() { return fetched }
         guard let path = request.dockerfile, path.hasPrefix("/") else { return nil }
         return try readDockerfile()
     }
 
+    /// `-f URL`.
+    private func fetchedDockerfile() async throws(StageRunError) -> DockerfileSource? {
+        guard let address = request.dockerfile, WebFile.isAddress(address) else { return nil }
+        let file = WebFile(url: address, name: "Dockerfile")
+        let tree = try await remote { () throws(SourceError) in try await root.remotes(request).fetch(file) }
+        guard let node = try root.onlyFile(of: tree), let content = node.file else { return nil }
+        guard content.size <= UInt64(Self.largestDockerfile) else {
+            throw .failed("\(file.shown) is too large for a Dockerfile")
+        }
+        do throws(StoreError) { return DockerfileSource(named: file.shown, try root.store.read(content.digest)) } catch
+        {
+            throw .store(error)
+        }
+    }
+
     private func inputs(in tree: TreeRef, name: String) async throws(StageRunError) -> BuildInputs {
-        if let outer = try outerDockerfile() { return BuildInputs(dockerfile: outer, tree: tree) }
+        if let outer = try await outerDockerfile() { return BuildInputs(dockerfile: outer, tree: tree) }
         let names = request.dockerfile.map { [$0] } ?? ["Dockerfile", "dockerfile"]
         let store = root.store
         do throws(StoreError) {
@@ -148,6 +166,14 @@ extension BuildFlow {
 }
 
 extension StageRoot {
+    /// What a fetch of the web came to.
+    func onlyFile(of tree: TreeRef) throws(StageRunError) -> Node? {
+        do throws(StoreError) {
+            guard case .node(let node)? = try store.directory(tree.object).items.first?.entry else { return nil }
+            return node
+        } catch { throw .store(error) }
+    }
+
     /// What fetches for one build.
     func remotes(_ request: BuildRequest) -> RemoteFetch {
         RemoteFetch(root: self, loans: request.loans, tools: request.tools)

@@ -1,6 +1,8 @@
 // The Dockerfile of a build, found and read.
 
 import Glibc
+import StageDockerfile
+import StageGraph
 import StageSystem
 
 /// A Dockerfile's bytes and where they come from.
@@ -15,6 +17,11 @@ struct DockerfileSource: Sendable {
     /// The path as given, or the one found in the context.
     init(_ request: BuildRequest) throws(StageRunError) {
         if let path = request.dockerfile {
+            if WebFile.isAddress(path) {
+                throw .failed(
+                    "the Dockerfile \(WebFile(url: path).shown) has to be fetched first",
+                    advice: "get it with curl, and give its path to -f")
+            }
             do throws(SystemError) { self.init(path, try readFile(path, limit: Self.limit), request) } catch {
                 throw .failed("cannot read the Dockerfile \(path): \(error.reason)")
             }

@@ -166,6 +166,13 @@ struct ToolProcess: Sendable {
         posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
         posix_spawn_file_actions_adddup2(&actions, output, 1)
         posix_spawn_file_actions_adddup2(&actions, errors, 2)
+        return try Self.spawn(arguments, environment, &actions)
+    }
+
+    /// Starts `arguments[0]` in a process group of its own, with the signals as a program expects them.
+    static func spawn(
+        _ arguments: [String], _ environment: [String], _ actions: inout posix_spawn_file_actions_t
+    ) throws(SystemError) -> pid_t {
         var attributes = posix_spawnattr_t()
         posix_spawnattr_init(&attributes)
         defer { posix_spawnattr_destroy(&attributes) }

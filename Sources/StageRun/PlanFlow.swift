@@ -36,6 +36,17 @@ extension BuildFlow {
         try checkContext()
         let source = try readDockerfile()
         let dockerfile = try parse(source)
+        guard let epoch = try epochSource(dockerfile, source) else { return try await plan(dockerfile, source) }
+        // A directory and an image have no time; what is fetched would have to be, to know its own.
+        if case .context = epoch { return try await with(nil).plan(dockerfile, source) }
+        if case .named(let name) = epoch, request.contexts[name].map({ $0.hasNoTime }) ?? true {
+            return try await with(nil).plan(dockerfile, source)
+        }
+        throw .failed("SOURCE_DATE_EPOCH names what would have to be fetched", advice: "plan with a number")
+    }
+
+    private func plan(_ dockerfile: Dockerfile, _ source: DockerfileSource) async throws(StageRunError) -> PlannedBuild
+    {
         let graph: BuildGraph
         let bases: [String: StoredImage]
         switch try lowerWithoutFetching(dockerfile, source) {

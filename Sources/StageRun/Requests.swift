@@ -36,7 +36,7 @@ public struct BuildRequest: Sendable {
     public var contexts: [String: ContextSource] = [:]
     public var tools = FetchTools()
     /// The Dockerfile's path, within the context where that is no directory of this machine and the path is not absolute;
-    /// nil is `Dockerfile` (or `dockerfile`) in the context.
+    /// or its address in the web; nil is `Dockerfile` (or `dockerfile`) in the context.
     public var dockerfile: String?
     public var target: String?
     /// Stages that are built along with the target: one graph, what they share runs once.
@@ -51,6 +51,8 @@ public struct BuildRequest: Sendable {
     public var platform: Platform = .host
     /// Secrets and agents for `RUN --mount`.
     public var loans = Loans()
+    /// Files with private keys, by the ID of the agent that holds them while the build runs.
+    public var keys: [String: [String]] = [:]
     /// What `RUN` may do beyond a sandbox.
     public var entitlements: Set<Entitlement> = []
     /// How every `RUN` runs that does not say it itself.

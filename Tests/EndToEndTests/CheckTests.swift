@@ -57,6 +57,29 @@ extension EndToEnd {
             #expect(docker.errors.contains("   2 | >>> EXPOSE x"))
         }
 
+        @Test func aCheckTakesWhatABuildTakes() async throws {
+            let place = try context(
+                "ARG B=x\nFROM unheard-of AS one\nCOPY --from=files f /f\nFROM $B AS two\nENV a=$b\n",
+                [".dockerignore": "x\n"])
+            let without = try await Lab.stagerun("check", "--target", "one", place)
+            #expect(without.output.contains("unheard-of is not in the store"), "\(without)")
+            let with = try await Lab.stagerun(
+                "check", "--target", "one", "--build-context", "unheard-of=docker-image://scratch", "--build-context",
+                "files=\(place)", place)
+            #expect(with.status == 0 && !with.output.contains("not in the store"), "\(with)")
+            let both = try await Lab.stagerun(
+                "check", "--target", "one", "--target", "two", "--build-arg", "B=scratch", "--build-context",
+                "unheard-of=docker-image://scratch", "--build-context", "files=\(place)", place)
+            #expect(both.status == 1 && both.output.contains("UndefinedVar"), "\(both)")
+            let wrong = try await Lab.stagerun("check", "--build-context", "base", place)
+            #expect(wrong.status == 125 && wrong.errors.contains("NAME=SOURCE"), "\(wrong)")
+            // No time of a source is asked for.
+            let epoch = try await Lab.stagerun(
+                "check", "--target", "one", "--build-context", "unheard-of=docker-image://scratch", place,
+                environment: ["SOURCE_DATE_EPOCH": "context"])
+            #expect(epoch.status == 0, "\(epoch)")
+        }
+
         @Test func ignoredSources() async throws {
             let place = try context("FROM scratch\nCOPY a b /\n", ["a": "", "b": "", ".dockerignore": "b\n"])
             let outcome = try await Lab.stagerun("check", place)

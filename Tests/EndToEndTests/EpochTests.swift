@@ -33,8 +33,54 @@ extension EndToEnd {
             #expect(inspected.output.contains("2001-09-09T01:46:40Z"), "\(inspected)")
             let plain = try await Lab.imageID(context)
             #expect(!images.contains(plain))
+            // A directory has no time of its own, so that it is as if nothing was said.
+            let ours = try await Lab.imageID("--build-arg", "SOURCE_DATE_EPOCH=context", context)
+            #expect(ours == plain)
+            let planned = try await Lab.stagerun("plan", context, environment: ["SOURCE_DATE_EPOCH": "context"])
+            try expectSuccess(planned)
             let wrong = try await Lab.stagerun("build", context, environment: ["SOURCE_DATE_EPOCH": "soon"])
             #expect(wrong.status == 1 && wrong.errors.contains("invalid SOURCE_DATE_EPOCH"), "\(wrong)")
+        }
+
+        @Test func theTimeOfWhatItIsBuiltFrom() async throws {
+            let files = try scratchDirectory("epoch-sources", ["d/f": "f\n", "d/g": "g\n", "t.txt": "t\n"])
+            for (name, time) in [
+                ("d/f", "2001-02-03 04:05:06"), ("d/g", "2003-02-03 04:05:06"), ("t.txt", "2005-02-03 04:05:06"),
+            ] {
+                try expectSuccess(try await command("touch", "-d", time + " UTC", "\(files)/\(name)"))
+            }
+            let context = try scratchDirectory("epoch-context", ["Dockerfile": "FROM scratch\nCOPY . /\n"])
+            try expectSuccess(try await command("tar", "-czf", files + "/t.tar.gz", "-C", files + "/d", "."))
+            try expectSuccess(try await command("cp", context + "/Dockerfile", files + "/Dockerfile"))
+            try await WebServer.with(files) { server in
+                try
+                    "FROM scratch\nCOPY . /\nFROM scratch AS timed\nARG W=none\nADD \(server.address)/$W /\nFROM scratch AS more\nRUN x\nFROM scratch\nCOPY Dockerfile /\n"
+                    .write(toFile: context + "/Dockerfile", atomically: false, encoding: .utf8)
+                func created(_ arguments: String...) async throws -> String {
+                    let id = try await RunningCommand(
+                        [Lab.binary, "build", "-q"] + arguments, environment: ["STAGERUN_ROOT": Lab.store]
+                    ).wait()
+                    try expectSuccess(id)
+                    let name = id.output.trimmingCharacters(in: .whitespacesAndNewlines)
+                    return try await Lab.stagerun("inspect", name).output
+                }
+                let stage = try await created(
+                    "--build-arg", "SOURCE_DATE_EPOCH=timed", "--build-arg", "W=t.txt", context)
+                #expect(stage.contains("2005-02-03T04:05:06Z"), "\(stage)")
+                let archive = try await created(
+                    "--build-arg", "SOURCE_DATE_EPOCH=context", "-f", context + "/Dockerfile", "--target", "timed",
+                    "--build-arg", "W=t.txt",
+                    files + "/t.tar.gz")
+                #expect(archive.contains("2003-02-03T04:05:06Z"), "\(archive)")
+                let named = try await created(
+                    "--build-arg", "SOURCE_DATE_EPOCH=Other", "--build-context", "other=\(server.address)/t.txt",
+                    context)
+                #expect(named.contains("2005-02-03T04:05:06Z"), "\(named)")
+                let unfit = try await Lab.stagerun(
+                    "build", "--build-arg", "SOURCE_DATE_EPOCH=more", context)
+                #expect(unfit.status == 1 && unfit.errors.contains("may have nothing but ARG and one ADD"), "\(unfit)")
+                #expect(unfit.errors.contains("Dockerfile:7"), "\(unfit)")
+            }
         }
     }
 }

@@ -90,6 +90,109 @@ extension EndToEnd {
             try expectSuccess(outcome)
         }
 
+        /// An image with the ssh-add of this machine, which talks to whatever agent there is.
+        private func withSSHAdd() async throws -> String {
+            let context = try scratchDirectory(
+                "ssh-add",
+                ["Dockerfile": "FROM alpine:3.19\nCOPY root /\nRUN --mount=type=ssh,required ssh-add -L > /keys\n"])
+            try expectSuccess(
+                try await command(
+                    "sh", "-ec",
+                    """
+                    mkdir -p root/usr/bin; cp $(command -v ssh-add) root/usr/bin/
+                    for file in $(ldd $(command -v ssh-add) | grep -o '/[^ ]*'); do
+                        mkdir -p root$(dirname $file); cp -L $file root$file
+                    done
+                    ssh-keygen -q -t ed25519 -N '' -C first -f one; ssh-keygen -q -t rsa -b 2048 -N '' -C second -f two
+                    ssh-keygen -q -t ed25519 -N secret -f locked; chmod 644 one
+                    """, directory: context))
+            return context
+        }
+
+        @Test func keysInFiles() async throws {
+            let context = try await withSSHAdd()
+            func agents() async throws -> [String] {
+                try await command("pgrep", "-x", "ssh-agent").output.split(separator: "\n").map(String.init)
+            }
+            let before = try await agents()
+            let outcome = try await Lab.start([
+                "build", "--no-cache", "--progress", "plain", "--ssh", "default=\(context)/one,\(context)/two", "-o",
+                "type=tar,dest=\(context)/tree.tar", context,
+            ]).wait()
+            try expectSuccess(outcome)
+            let keys = try await command("tar", "-xOf", context + "/tree.tar", "keys").output.split(separator: "\n")
+            let public1 = try String(contentsOfFile: context + "/one.pub", encoding: .utf8).split(separator: " ")[1]
+            let public2 = try String(contentsOfFile: context + "/two.pub", encoding: .utf8).split(separator: " ")[1]
+            #expect(keys.map { $0.split(separator: " ")[1] } == [public1, public2])
+            /// It is told to end when the build does, and takes its moment.
+            func leftBehind() async throws -> Set<String> {
+                for _ in 0..<200 {
+                    let left = Set(try await agents()).subtracting(before)
+                    if left.isEmpty { return [] }
+                    try await Task.sleep(for: .milliseconds(20))
+                }
+                return Set(try await agents()).subtracting(before)
+            }
+            #expect(try await leftBehind().isEmpty, "an agent outlived the build")
+
+            // Killed, it leaves no agent either.
+            try "FROM alpine:3.19\nRUN --mount=type=ssh sleep 60\n".write(
+                toFile: context + "/Dockerfile", atomically: false, encoding: .utf8)
+            let running = try Lab.start(["build", "--progress", "plain", "--ssh", "default=\(context)/one", context])
+            for _ in 0..<500 where !running.outputSoFar.contains("RUN --mount=type=ssh sleep") {
+                try await Task.sleep(for: .milliseconds(20))
+            }
+            let during = try await agents()
+            #expect(!Set(during).subtracting(before).isEmpty)
+            running.send(SIGKILL)
+            _ = await running.wait()
+            #expect(try await leftBehind().isEmpty, "an agent outlived a killed build")
+        }
+
+        @Test func keysThatCannotBeUsed() async throws {
+            let context = try await withSSHAdd()
+            for (value, part) in [
+                ("default=\(context)/locked,\(context)/one", "locked of default cannot be used"),
+                ("x=\(context)/Dockerfile", "Dockerfile of x cannot be used"),
+                ("x=\(context)/one,\(context)/none", "none of x: No such file"),
+                ("x=\(context)/none", "the SSH agent x: cannot reach"),
+            ] {
+                let outcome = try await Lab.start(["build", "--ssh", value, context]).wait()
+                #expect(outcome.status == 1 && outcome.errors.contains(part), "\(outcome)")
+            }
+        }
+
+        @Test func proxiesAreForCommandsAlone() async throws {
+            let proxy = "http://user:sw0rdf1sh@127.0.0.1:1"
+            let context = try scratchDirectory(
+                "proxies",
+                [
+                    "expected": "\(proxy)|\(proxy)|localhost",
+                    "Dockerfile": """
+                    FROM alpine:3.19
+                    COPY expected /
+                    RUN test "$HTTP_PROXY|$http_proxy|$NO_PROXY" = "$(cat /expected)" && echo ok > /ok
+                    ENV A=x$HTTP_PROXY
+
+                    """,
+                ])
+            func build(_ proxy: String) async throws -> Outcome {
+                try await Lab.stagerun(
+                    "build", "--progress", "plain", "-t", "proxies:1", "--build-arg", "http_proxy=\(proxy)",
+                    "--build-arg", "NO_PROXY=localhost", context)
+            }
+            try expectSuccess(try await build(proxy))
+            let inspected = try await Lab.stagerun("inspect", "proxies:1")
+            let history = try await Lab.stagerun("history", "--no-trunc", "proxies:1")
+            #expect(inspected.output.contains("\"A=x\"") && !inspected.output.contains("sw0rdf1sh"), "\(inspected)")
+            #expect(
+                history.output.contains("RUN /bin/sh -c test") && !history.output.contains("sw0rdf1sh"), "\(history)")
+            // Another proxy is no other step.
+            let again = try await build("http://other:1")
+            try expectSuccess(again)
+            #expect(again.text.contains("2 cached"), "\(again)")
+        }
+
         @Test func rightsAndLimits() async throws {
             let refused = try await build("RUN --security=insecure true")
             #expect(refused.status == 1 && refused.errors.contains("--allow security.insecure"), "\(refused)")

@@ -160,6 +160,15 @@ extension EndToEnd {
                     "pinned", ["Dockerfile": "FROM scratch\nADD --checksum=\(sum) \(server.address)/f.txt /x\n"])
                 #expect(try await refusal([pinned]).contains("digest mismatch"))
 
+                let elsewhere = try await tree(["-f", "\(server.address)/dir/Dockerfile", files + "/dir"])
+                #expect(elsewhere.contains("in|f|644|0:0|3|1 links"))
+                try "FROM scratch\nCOPY in /other\n".write(
+                    toFile: files + "/Other", atomically: false, encoding: .utf8)
+                let over = try await tree(["-f", "\(server.address)/Other", "\(server.address)/d.tar.gz"])
+                #expect(over.contains("other|f|644|0:0|3|1 links") && !over.contains { $0.hasPrefix("in|") })
+                let unfetched = try await Lab.stagerun("check", "-f", "\(server.address)/only", files)
+                #expect(unfetched.status == 1 && unfetched.errors.contains("has to be fetched first"), "\(unfetched)")
+
                 let context = try await tree(["\(server.address)/d.tar.gz"])
                 #expect(context.contains("in|f|644|0:0|3|1 links"))
                 try expectSuccess(try await Lab.stagerun("build", "\(server.address)/only"))

@@ -17,24 +17,13 @@ struct CheckCommand: StageCommand {
             Examples:
               stagerun check
               stagerun check --sarif -f build/Dockerfile . > checks.sarif
+              stagerun check --target app --build-context base=docker-image://alpine .
             """)
     static var isCancellable: Bool { true }
 
     @OptionGroup var root: RootOption
 
-    @Option(
-        name: [.customShort("f", allowingJoined: true), .long],
-        help: ArgumentHelp("The Dockerfile (default: Dockerfile in the context).", valueName: "path"))
-    var file: String?
-
-    @Option(help: ArgumentHelp("The stage to check (default: all).", valueName: "stage"))
-    var target: String?
-
-    @Option(
-        name: .customLong("build-arg"),
-        help: ArgumentHelp(
-            "A value for ARG; K alone takes it from the environment; may be repeated.", valueName: "k[=v]"))
-    var buildArguments: [String] = []
+    @OptionGroup var selection: SelectionOptions
 
     @Option(help: ArgumentHelp("The platform to build for, such as linux/amd64.", valueName: "os/arch"))
     var platform: String?
@@ -51,7 +40,7 @@ struct CheckCommand: StageCommand {
     @Flag(help: "Print a SARIF 2.1.0 document.")
     var sarif = false
 
-    @Argument(help: ArgumentHelp("The directory that COPY and ADD read (default: .).", valueName: "context"))
+    @Argument(help: ArgumentHelp("The directory that COPY and ADD read.", valueName: "context"))
     var context: String = "."
 
     func execute(_ surroundings: Surroundings) async throws -> Int32 {
@@ -73,11 +62,7 @@ struct CheckCommand: StageCommand {
     }
 
     private func request(_ environment: (String) -> String?) throws(UsageError) -> BuildRequest {
-        if context.isEmpty { throw UsageError("the context is empty; give a directory, such as .") }
-        var request = BuildRequest(contextPath: SourceOptions.withoutSlash(context))
-        request.dockerfile = file == "-" ? "/dev/stdin" : file
-        request.target = target
-        try request.take(buildArguments: buildArguments, environment)
+        var request = try selection.request(context: context, environment)
         if let platform { request.platform = try Platform(option: platform) }
         return request
     }

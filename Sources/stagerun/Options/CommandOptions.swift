@@ -18,7 +18,8 @@ struct CommandOptions: ParsableArguments, Sendable {
     @Option(
         name: .customLong("ssh"),
         help: ArgumentHelp(
-            "An agent for RUN --mount=type=ssh: default, or ID=SOCKET; may be repeated.", valueName: "id[=socket]"))
+            "An agent for RUN --mount=type=ssh: default, ID=SOCKET, or ID=KEYFILE[,KEYFILE]; may be repeated.",
+            valueName: "id[=path,...]"))
     var agents: [String] = []
 
     @Option(
@@ -60,7 +61,7 @@ struct CommandOptions: ParsableArguments, Sendable {
         }
         for text in agents {
             let agent = try AgentOption(parsing: text, environment: environment)
-            request.loans.agents[agent.id] = agent.socket
+            (request.loans.agents[agent.id], request.keys[agent.id]) = (agent.socket, agent.keys)
         }
         for text in rights { request.entitlements.insert(try Self.entitlement(text)) }
         if let network {

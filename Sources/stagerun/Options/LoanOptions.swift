@@ -1,5 +1,6 @@
 // `--secret` and `--ssh`: what the person lends to `RUN --mount`, spelled as docker spells it.
 
+import Glibc
 import StageEngine
 import StageGraph
 
@@ -51,20 +52,34 @@ struct SecretOption: Hashable, Sendable {
 /// One `--ssh`.
 struct AgentOption: Hashable, Sendable {
     var id: String
-    var socket: String
+    /// Where an agent listens; nil when it is keys.
+    var socket: String?
+    /// Files with private keys; nil when it is an agent.
+    var keys: [String]?
 
-    /// `default`, `ID` or `ID=SOCKET`; without a socket, that of SSH_AUTH_SOCK.
+    /// `default`, `ID`, `ID=SOCKET` or `ID=KEYFILE[,KEYFILE]`; without a path, the socket of SSH_AUTH_SOCK.
     init(parsing text: String, environment: (String) -> String?) throws(UsageError) {
         let parts = text.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
         id = parts[0].isEmpty ? "default" : parts[0]
         let paths = parts.count > 1 ? parts[1].split(separator: ",").map(String.init) : []
-        guard paths.count <= 1 else {
-            throw UsageError("--ssh \(text): one socket; keys in files are for an agent, which ssh-add gives them to")
+        let kinds = paths.map(Self.kind)
+        if paths.count > 1, kinds.contains(S_IFSOCK) {
+            throw UsageError("--ssh \(text): one socket, or files with private keys")
+        }
+        if paths.count > 1 || kinds.first == S_IFREG {
+            keys = paths
+            return
         }
         guard let socket = paths.first ?? environment("SSH_AUTH_SOCK"), !socket.isEmpty else {
             throw UsageError(
-                "--ssh \(text): SSH_AUTH_SOCK is not set; start ssh-agent, or write --ssh \(id)=SOCKET")
+                "--ssh \(text): SSH_AUTH_SOCK is not set; start ssh-agent, or write --ssh \(id)=SOCKET or "
+                    + "\(id)=KEYFILE")
         }
         self.socket = socket
+    }
+
+    private static func kind(of path: String) -> mode_t {
+        var info = stat()
+        return stat(path, &info) == 0 ? info.st_mode & S_IFMT : 0
     }
 }

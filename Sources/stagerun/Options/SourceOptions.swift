@@ -1,4 +1,5 @@
-// What is built, and from what: the Dockerfile, the stage, the arguments and the contexts. `build` and `context` take the same.
+// What is built, and from what: the Dockerfile, the stage, the arguments and the contexts. `build`, `plan`, `context` and `check`
+// take the same.
 
 import ArgumentParser
 import Glibc
@@ -7,16 +8,35 @@ import StageGraph
 import StageRun
 
 struct SourceOptions: ParsableArguments, Sendable {
+    @OptionGroup var selection: SelectionOptions
+
+    @Argument(
+        help: ArgumentHelp(
+            "What COPY and ADD read: a directory, a tar archive, a git or web address, or - for standard input.",
+            valueName: "context"))
+    var context: String
+
+    var targets: [String] { selection.targets }
+
+    /// What is asked for.
+    func request(_ environment: (String) -> String?) throws(UsageError) -> BuildRequest {
+        try selection.request(context: context, environment)
+    }
+}
+
+/// The same without the context, which `check` can do without.
+struct SelectionOptions: ParsableArguments, Sendable {
     @Option(
         name: [.customShort("f", allowingJoined: true), .long],
         help: ArgumentHelp(
-            "The Dockerfile (default: Dockerfile in the context); - is standard input.", valueName: "path"))
+            "The Dockerfile (default: Dockerfile in the context): a path, - for standard input, or a web address.",
+            valueName: "path"))
     var file: String?
 
     @Option(
         name: .customLong("target"),
         help: ArgumentHelp(
-            "The stage to build (default: the last); build takes several, which share what they can.",
+            "The stage (default: the last, for check all); build and check take several.",
             valueName: "stage"))
     var targets: [String] = []
 
@@ -35,14 +55,10 @@ struct SourceOptions: ParsableArguments, Sendable {
             """, valueName: "name=source"))
     var contexts: [String] = []
 
-    @Argument(
-        help: ArgumentHelp(
-            "What COPY and ADD read: a directory, a tar archive, a git or web address, or - for standard input.",
-            valueName: "context"))
-    var context: String
-
     /// What is asked for.
-    func request(_ environment: (String) -> String?) throws(UsageError) -> BuildRequest {
+    func request(
+        context: String, _ environment: (String) -> String?
+    ) throws(UsageError) -> BuildRequest {
         var request = BuildRequest(contextPath: context)
         try request.take(buildArguments: buildArguments, environment)
         // As docker does: whoever sets it means every tool.
@@ -51,7 +67,7 @@ struct SourceOptions: ParsableArguments, Sendable {
         {
             request.buildArguments["SOURCE_DATE_EPOCH"] = epoch
         }
-        try setContext(&request)
+        try set(context, &request)
         request.dockerfile = file == "-" ? "/dev/stdin" : file
         if file == "" { throw UsageError("-f is empty; give the path of a Dockerfile") }
         request.target = targets.first
@@ -69,7 +85,7 @@ struct SourceOptions: ParsableArguments, Sendable {
         return request
     }
 
-    private func setContext(_ request: inout BuildRequest) throws(UsageError) {
+    private func set(_ context: String, _ request: inout BuildRequest) throws(UsageError) {
         if context == "-" {
             if file == "-" {
                 throw UsageError("-f - and the context - both read standard input; give one of them a path")
