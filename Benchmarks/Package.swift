@@ -17,8 +17,8 @@ let package = Package(
         .executableTarget(
             name: "store-probe",
             dependencies: [
-                .product(name: "StageContext", package: "stagerun"), .product(name: "StageImage", package: "stagerun"),
-                .product(name: "StageStore", package: "stagerun"),
+                .product(name: "StageContext", package: "stagerun"), .product(name: "StageEngine", package: "stagerun"),
+                .product(name: "StageImage", package: "stagerun"), .product(name: "StageStore", package: "stagerun"),
             ],
             swiftSettings: [.swiftLanguageMode(.v6), .enableUpcomingFeature("ExistentialAny")]),
         .executableTarget(

@@ -17,7 +17,7 @@ enum Bench {
             let all: [(name: String, run: (Laboratory) throws -> [Finding])] = [
                 ("no-op", noOpRebuild), ("run-true", chainOfRuns), ("cpu-stages", independentCPU),
                 ("sleep-stages", independentSleeps), ("context", contextScans), ("dockerfile", dockerfiles),
-                ("engine", engineBars), ("schedule", schedulePlot),
+                ("engine", engineBars), ("schedule", schedulePlot), ("collection", collectionBars),
             ]
             let wanted = try selection(from: all.map(\.name))
             var missed = false

@@ -5,12 +5,15 @@
 //   store-probe put STORE FILE              one file, committed
 //   store-probe check-out STORE IDENTITY OBJECT DIRECTORY
 //   store-probe fill STORE COUNT            that many contents and a record for each hundred
+//   store-probe steps STORE COUNT           that many contents in directories of 100 files, with a step for each of those
 //   store-probe record STORE NUMBER         opens the store and looks up one record
 //
 // Prints the milliseconds of the work itself first, without the process's start.
 
 import Foundation
 import StageContext
+import StageEngine
+import StageGraph
 import StageHash
 import StageImage
 import StageStore
@@ -39,6 +42,28 @@ func fill(_ path: String, count: Int) throws {
     try store.commit()
 }
 
+/// What a store holds after many builds, but for the sizes: what is measured is the index and the graph.
+func fillSteps(_ path: String, count: Int) throws {
+    let store = try Store(path: path)
+    let attributes = Attributes(mode: 0o644)
+    for number in 0..<(count / 101) {
+        var items: [DirectoryObject.Item] = []
+        for file in 0..<100 {
+            let bytes = [UInt8]("\(number) \(file)".utf8)
+            let node = Node(attributes: attributes, content: .file(try store.put(bytes), size: UInt64(bytes.count)))
+            items.append(.init(name: FileName("file\(100 + file)"), entry: .node(node)))
+        }
+        let tree = try store.put(DirectoryObject(attributes: Attributes(mode: 0o755), items: items))
+        let key = StepKey(Digest.of("step \(number)"))
+        try store.keep(
+            StepRecord(
+                key: key, keyText: "", title: "RUN step \(number)", stage: "build", input: nil, result: tree,
+                created: Timestamp(seconds: Int64(number), nanoseconds: 0), duration: 1_000_000_000, log: nil))
+        if number % 1000 == 999 { try store.commit() }
+    }
+    try store.commit()
+}
+
 let arguments = Array(CommandLine.arguments.dropFirst())
 let start = milliseconds()
 switch (arguments.first ?? "", arguments.count) {
@@ -56,6 +81,9 @@ case ("put", 3):
     let result = try store.ingest(descriptor: file.raw, arguments[2])
     try store.commit()
     print(milliseconds() - start, result.digest, result.size)
+case ("steps", 3):
+    try fillSteps(arguments[1], count: Int(arguments[2]) ?? 0)
+    print(milliseconds() - start)
 case ("check-out", 5):
     let store = try Store(path: arguments[1])
     let tree = TreeRef(identity: try digest(arguments[2]), object: try digest(arguments[3]))
