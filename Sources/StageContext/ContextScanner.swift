@@ -63,6 +63,8 @@ public struct ContextScanner: Sendable {
     /// Entries that one worker handles before it gives back what is left.
     private static let share = 512
     private static let firstShare = 192
+    /// With an index of so many bytes (about 2,000 files) the context is large enough to share at once.
+    private static let largeIndex = 256 * 1024
     /// Symlinks to symlinks: after so many rounds everything is scanned.
     private static let rounds = 40
 
@@ -152,7 +154,8 @@ public struct ContextScanner: Sendable {
             parent: nil, name: FileName(bytes: []), attributes: Attributes(mode: 0o755), device: info.dev,
             inode: info.ino, reach: selection.root, pattern: nil, isKept: true,
             record: index.find(device: info.dev, inode: info.ino))
-        let outcome = ScanWorker.work([.directory(directory)], in: scene, budget: firstShare)
+        let budget = index.size > largeIndex ? 1 : firstShare
+        let outcome = ScanWorker.work([.directory(directory)], in: scene, budget: budget)
         return Pass(outcome: outcome, scene: scene)
     }
 

@@ -24,6 +24,15 @@ struct ReadFile {
     let fingerprint: Fingerprint
 }
 
+/// A file of a batch.
+struct BatchFile {
+    let name: FileName
+    /// Its state, when that was looked up before.
+    let seen: clinux_stat?
+    /// What the index has of it.
+    let known: KnownFile?
+}
+
 /// A small file that was read: its bytes stay in the reader's half until that is read into again.
 struct HeldFile {
     let info: clinux_stat
@@ -36,7 +45,7 @@ struct HeldFile {
 /// What files are read into. There are two halves, so that one small file can wait for the next: two are named in less time
 /// than one after the other.
 final class ReadBuffer: Sendable {
-    static let size = 256 * 1024
+    static let size = 512 * 1024
     // Only the reader that took it from its reserve uses it.
     nonisolated(unsafe) fileprivate let halves: (UnsafeMutableRawBufferPointer, UnsafeMutableRawBufferPointer)
 
@@ -138,13 +147,11 @@ struct FileReader: ~Copyable {
 
     /// Reads small files at once.
     ///
-    /// - Parameters:
-    ///   - files: at most `FileRings.batch`; their states when those were looked up, and what the index has of them.
+    /// - Parameter files: at most `FileRings.batch`.
     /// - Returns: for each file what was read; nil for those that have to be read one by one. What is held stays until the
     ///   next read.
     mutating func readTogether(
-        _ directory: CInt, _ files: [(name: FileName, seen: clinux_stat?, known: KnownFile?)],
-        isTrusted: Bool
+        _ directory: CInt, _ files: [BatchFile], isTrusted: Bool
     ) throws(ContextError) -> [FileOutcome?] {
         let none: [FileOutcome?] = Array(repeating: nil, count: files.count)
         if !leavesAccessTime { return none }
@@ -155,23 +162,23 @@ struct FileReader: ~Copyable {
                     .map { .held($0) }
             }
         }
-        return try outcomes.map { outcomes throws(ContextError) in try keep(outcomes, files.map(\.known)) } ?? none
+        return try outcomes.map { outcomes throws(ContextError) in try keep(outcomes, files) } ?? none
     }
 
     /// Those of the files whose content is the known one keep its digest, when the sink has it.
-    private func keep(_ outcomes: [FileOutcome?], _ known: [KnownFile?]) throws(ContextError) -> [FileOutcome?] {
+    private func keep(_ outcomes: [FileOutcome?], _ files: [BatchFile]) throws(ContextError) -> [FileOutcome?] {
         var outcomes = outcomes
         let asked = outcomes.indices.filter { place in
-            guard case .held(let held)? = outcomes[place], let known = known[place] else { return false }
+            guard case .held(let held)? = outcomes[place], let known = files[place].known else { return false }
             return known.fingerprint == held.fingerprint && known.size == held.info.size
         }
         if asked.isEmpty { return outcomes }
         let answers: [Bool]
-        do throws(StoreError) { answers = try sink.holds(asked.compactMap { known[$0]?.digest }) } catch {
+        do throws(StoreError) { answers = try sink.holds(asked.compactMap { files[$0].known?.digest }) } catch {
             throw .store(error)
         }
         for (place, isHeld) in zip(asked, answers) where isHeld {
-            guard case .held(let held)? = outcomes[place], let known = known[place] else { continue }
+            guard case .held(let held)? = outcomes[place], let known = files[place].known else { continue }
             outcomes[place] = .read(ReadFile(info: held.info, digest: known.digest, fingerprint: held.fingerprint))
         }
         return outcomes

@@ -174,7 +174,7 @@ struct ScanWorker: ~Copyable {
         if scene.checksEach { try distrust(directory, &findings, &candidates) }
         var next = 0
         while next < candidates.count {
-            let batch = candidates[next...].prefix(while: \.isSmallFile).prefix(FileRings.batch)
+            let batch = nextBatch(candidates[next...])
             if batch.isEmpty {
                 try place(candidates[next], directory, descriptor, isTrusted, &findings)
                 next += 1
@@ -192,6 +192,20 @@ struct ScanWorker: ~Copyable {
         try finish(directory, findings)
     }
 
+    /// The small files that are read next. What is opened in vain when a run of changed files ends is a batch: so how many
+    /// are presumed in one grows with what speaks for the run.
+    private func nextBatch(_ candidates: ArraySlice<Candidate>) -> ArraySlice<Candidate> {
+        let isVeryLong = scene.room.changedInARow.load(ordering: .relaxed) >= Self.veryLongRun
+        var presumed = isVeryLong ? FileRings.batch : 16
+        return candidates.prefix(FileRings.batch).prefix { file in
+            if file.isPresumed { presumed -= 1 }
+            return presumed >= 0 && file.isSmallFile
+        }
+    }
+
+    /// Changed files in a row before the largest batches are presumed.
+    private static let veryLongRun = 256
+
     /// Fewer files than this are read one by one: a ring costs more than it saves.
     private static let fewest = 4
 
@@ -204,7 +218,9 @@ struct ScanWorker: ~Copyable {
         if batch.count >= Self.fewest {
             let files = scene.index.withBytes { index in
                 batch.map { file in
-                    (file.name, file.info, file.position.flatMap { directory.record?.file($0, index) })
+                    BatchFile(
+                        name: file.name, seen: file.info,
+                        known: file.position.flatMap { directory.record?.file($0, index) })
                 }
             }
             outcomes = try reader.readTogether(descriptor.fd.raw, files, isTrusted: isTrusted)
@@ -286,9 +302,13 @@ struct ScanWorker: ~Copyable {
         _ findings: inout DirectoryFindings
     ) {
         budget -= 4 + Int(clamping: file.info.size >> 14)
-        if candidate.isPresumed, wasUnchanged(candidate, file.info, directory) {
-            wasMistaken = true
-            scene.room.endRun()
+        if candidate.isPresumed {
+            if wasUnchanged(candidate, file.info, directory) {
+                wasMistaken = true
+                scene.room.endRun()
+            } else {
+                scene.room.changedInARow.wrappingAdd(1, ordering: .relaxed)
+            }
         }
         outcome.read += 1
         outcome.readBytes += file.info.size

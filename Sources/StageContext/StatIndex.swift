@@ -1,9 +1,9 @@
 // What was seen of each directory last time: a file whose stat signature is unchanged is not opened, and a directory in
 // which nothing changed is not made again. Losing it costs time only.
 //
-// Layout, little-endian (Specs/context.md has it in full): segments, later ones before earlier ones. A segment: "STX2",
+// Layout, little-endian (Specs/context.md has it in full): segments, later ones before earlier ones. A segment: "STX3",
 // generation (4 bytes), directory count (8), length of the segment (8); a row of 32 bytes a directory, sorted: device,
-// inode, where its block is in the segment, how long; the blocks; XXH3-64 of all before. A few changed directories are
+// inode, where its block is in the segment, how long; the blocks; the low half of XXH3-128 of all before. A few changed directories are
 // appended as a segment; many, or many segments, are written anew. Anything that does not hold makes the whole file count
 // as empty.
 
@@ -34,7 +34,7 @@ struct StatIndex: Sendable {
     private let segments: [Segment]
     private let generation: UInt32
 
-    private static let magic: [UInt8] = Array("STX2".utf8)
+    private static let magic: [UInt8] = Array("STX3".utf8)
     private static let header = 24
     private static let row = 32
     /// A directory that so many rewritten indexes in a row did not see is forgotten.
@@ -72,7 +72,7 @@ struct StatIndex: Sendable {
             guard length >= UInt64(Self.header + 8), length <= UInt64(bytes.count - start) else { return nil }
             let end = start + Int(length) - 8
             let count = bytes.word(start + 8)
-            guard bytes.word(end) == checksum(bytes.slice(start, end - start)),
+            guard bytes.word(end) == Fingerprint.of(bytes.slice(start, end - start)).low,
                 count <= UInt64((end - start - Self.header) / Self.row)
             else { return nil }
             segments.append(Segment(start: start, end: end, count: Int(count)))
@@ -81,6 +81,9 @@ struct StatIndex: Sendable {
         }
         self.init(file: file, segments: segments, generation: generation)
     }
+
+    /// How many bytes the index has: what is known of how large the context is.
+    var size: Int { file?.bytes.count ?? 0 }
 
     /// Calls `body` with the whole index, in which records find their entries.
     func withBytes<R>(_ body: (UnsafeRawBufferPointer) -> R) -> R {
@@ -142,15 +145,16 @@ struct StatIndex: Sendable {
         let fresh = new.sorted { $0.key < $1.key }.map { Kept(key: $0.key, new: $0, generation: next) }
         let size = new.reduce(0) { $0 + $1.bytes.count }
         if let file, segments.count < Self.mostSegments, size * 4 < file.bytes.count {
-            let segment = encoded(unique(fresh), generation)
             // Somebody else was here meanwhile: what they left is replaced, not added to.
             if let fd = try? OwnedFD.open(path, O_WRONLY | O_APPEND), let info = try? statDescriptor(fd.raw, path),
                 info.size == UInt64(file.bytes.count)
             {
-                return try Self.write(segment, to: fd.raw, path)
+                // One call: two that append at once do not mix.
+                return try write(unique(fresh), generation, to: fd.raw, path, piece: .max)
             }
         }
-        try replaceFile(path, encoded(merged(fresh, Set(seen), next), next))
+        let kept = merged(fresh, Set(seen), next)
+        try replaceFile(path) { fd throws(SystemError) in try write(kept, next, to: fd, path, piece: 128 * 1024) }
     }
 
     /// Of two names of one directory (a bind mount), either will do.
@@ -177,40 +181,66 @@ struct StatIndex: Sendable {
         return unique(order.map { all[$0] })
     }
 
-    private func encoded(_ kept: [Kept], _ generation: UInt32) -> [UInt8] {
-        var out = ByteWriter()
+    /// Writes a segment, in pieces of about `piece` bytes: making it whole first would touch as much new memory.
+    private func write(
+        _ kept: [Kept], _ generation: UInt32, to fd: CInt, _ path: String, piece: Int
+    ) throws(SystemError) {
         let rows = Self.header + kept.count * Self.row
         let total = kept.reduce(rows) { $0 + $1.count } + 8
-        out.bytes.reserveCapacity(total)
-        out.raw(Self.magic)
-        out.u32(generation)
-        out.u64(UInt64(kept.count))
-        out.u64(UInt64(total))
+        var out = SegmentOutput(fd, path, piece: piece, total: total)
+        out.writer.raw(Self.magic)
+        out.writer.u32(generation)
+        out.writer.u64(UInt64(kept.count))
+        out.writer.u64(UInt64(total))
         var offset = rows
         for item in kept {
-            out.u64(item.key.0)
-            out.u64(item.key.1)
-            out.u64(UInt64(offset))
-            out.u64(UInt64(item.count))
+            out.writer.u64(item.key.0)
+            out.writer.u64(item.key.1)
+            out.writer.u64(UInt64(offset))
+            out.writer.u64(UInt64(item.count))
             offset += item.count
         }
         for item in kept {
-            let start = out.bytes.count
-            if let old = item.old { withBytes { out.bytes.append(contentsOf: $0[old.range]) } }
-            if let new = item.new { out.bytes += new.bytes }
-            withUnsafeBytes(of: item.generation.littleEndian) {
-                out.bytes.replaceSubrange(start..<(start + 4), with: $0)
-            }
+            out.writer.u32(item.generation)
+            if let old = item.old { withBytes { out.writer.bytes.append(contentsOf: $0[old.range].dropFirst(4)) } }
+            if let new = item.new { out.writer.bytes.append(contentsOf: new.bytes.dropFirst(4)) }
+            try out.flushIfFull()
         }
-        out.u64(out.bytes.withUnsafeBytes { checksum($0) })
-        return out.bytes
+        try out.finish()
+    }
+}
+
+/// A segment on its way to the file, and the checksum that ends it.
+private struct SegmentOutput: ~Copyable {
+    var writer = ByteWriter()
+    private var hasher = FingerprintHasher()
+    private let fd: CInt
+    private let path: String
+    private let piece: Int
+
+    init(_ fd: CInt, _ path: String, piece: Int, total: Int) {
+        (self.fd, self.path, self.piece) = (fd, path, piece)
+        writer.bytes.reserveCapacity(piece < total ? piece + piece / 4 : total)
     }
 
-    private static func write(_ bytes: [UInt8], to fd: CInt, _ path: String) throws(SystemError) {
-        let result: Result<Void, SystemError> = bytes.withUnsafeBytes { buffer in
+    mutating func flushIfFull() throws(SystemError) {
+        if writer.bytes.count < piece { return }
+        writer.bytes.withUnsafeBytes { hasher.update($0) }
+        try write()
+    }
+
+    consuming func finish() throws(SystemError) {
+        writer.bytes.withUnsafeBytes { hasher.update($0) }
+        writer.u64(hasher.finalize().low)
+        try write()
+    }
+
+    private mutating func write() throws(SystemError) {
+        let result: Result<Void, SystemError> = writer.bytes.withUnsafeBytes { buffer in
             do throws(SystemError) { return .success(try writeAll(fd, buffer, path)) } catch { return .failure(error) }
         }
         try result.get()
+        writer.bytes.removeAll(keepingCapacity: true)
     }
 }
 

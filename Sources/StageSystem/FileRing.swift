@@ -33,7 +33,7 @@ package final class Reserve<Item: AnyObject & Sendable>: Sendable {
 /// The rings of some threads that do one piece of work.
 package final class FileRings: Sendable {
     /// What one batch has at most.
-    package static let batch = 16
+    package static let batch = 32
 
     private let reserve = Reserve<FileRing>()
     private let isRefused = Atomic(false)

@@ -133,9 +133,22 @@ public func writeFile(_ path: String, _ bytes: [UInt8], mode: mode_t = 0o644) th
     try retrying("fsync", parent) { fsync(directory.raw) }
 }
 
-/// Writes `bytes` to `path` so that a reader finds the old file or the new one; not synced. The temporary file beside it is
-/// locked while it is written, and named `<path>.<number>.new`: what a killed process left is known by its free lock.
+/// Writes `bytes` to `path` so that a reader finds the old file or the new one; not synced.
 public func replaceFile(_ path: String, _ bytes: [UInt8], mode: mode_t = 0o644) throws(SystemError) {
+    try replaceFile(path, mode: mode) { fd throws(SystemError) in
+        let result: Result<Void, SystemError> = bytes.withUnsafeBytes { buffer in
+            do throws(SystemError) { return .success(try writeAll(fd, buffer, path)) } catch { return .failure(error) }
+        }
+        try result.get()
+    }
+}
+
+/// Puts what `write` writes to the descriptor that it is given at `path`, so that a reader finds the old file or the new one;
+/// not synced. The temporary file beside it is locked while it is written, and named `<path>.<number>.new`: what a killed
+/// process left is known by its free lock.
+public func replaceFile(
+    _ path: String, mode: mode_t = 0o644, _ write: (CInt) throws(SystemError) -> Void
+) throws(SystemError) {
     while true {
         let temporary = "\(path).\(UInt64.random(in: 0...UInt64.max)).new"
         let fd = try OwnedFD.open(temporary, O_WRONLY | O_CREAT | O_EXCL, mode: mode)
@@ -143,12 +156,7 @@ public func replaceFile(_ path: String, _ bytes: [UInt8], mode: mode_t = 0o644) 
             // Somebody who clears up may have been faster than the lock.
             if flock(fd.raw, LOCK_EX | LOCK_NB) != 0 { continue }
             if try statDescriptor(fd.raw, temporary).nlink == 0 { continue }
-            let result: Result<Void, SystemError> = bytes.withUnsafeBytes { buffer in
-                do throws(SystemError) { return .success(try writeAll(fd.raw, buffer, path)) } catch {
-                    return .failure(error)
-                }
-            }
-            try result.get()
+            try write(fd.raw)
             try retrying("rename", path) { rename(temporary, path) }
             return
         } catch {

@@ -140,6 +140,23 @@ struct StatIndexTests {
         #expect(third.read == 0 && third.unchanged == 300 && third.tree.identity == second.tree.identity)
     }
 
+    /// An index that is written in several pieces, and read again as one.
+    @Test func aLargeIndexComesBackWhole() async throws {
+        let fixture = try Fixture()
+        for index in 0..<3_000 { try fixture.write("d\(index % 7)/\(index)", "\(index)") }
+        fixture.settle()
+        let first = try await fixture.scan()
+        #expect(first.read == 3_000)
+        let second = try await fixture.scan()
+        #expect(second.read == 0 && second.unchanged == 3_000 && second.tree == first.tree)
+        for index in 0..<3_000 { utimensat(AT_FDCWD, fixture.root + "/d\(index % 7)/\(index)", nil, 0) }
+        fixture.settle()
+        let third = try await fixture.scan()
+        #expect(third.read == 3_000 && third.tree.identity == first.tree.identity)
+        let fourth = try await fixture.scan()
+        #expect(fourth.read == 0 && fourth.unchanged == 3_000 && fourth.tree == third.tree)
+    }
+
     /// Directories, links and new files say nothing about the files that follow them.
     @Test func otherEntriesInARowChangeNothing() async throws {
         let fixture = try Fixture()

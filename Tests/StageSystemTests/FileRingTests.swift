@@ -6,7 +6,7 @@ import Testing
 
 @Suite("Files in batches")
 struct FileRingTests {
-    private let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 16 * 1024, alignment: 64)
+    private let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: FileRings.batch * 1024, alignment: 64)
 
     private func directory() throws -> String {
         var template = Array("/tmp/file-ring-XXXXXX".utf8CString)
@@ -56,7 +56,7 @@ struct FileRingTests {
         defer { buffer.deallocate() }
         let path = try directory()
         defer { try? removeTree(path) }
-        let names = (0..<16).map { FileName("file-\($0)") }
+        let names = (0..<FileRings.batch).map { FileName("file-\($0)") }
         for name in names {
             let file = try OwnedFD.open(path + "/" + name.description, O_WRONLY | O_CREAT)
             let bytes = Array(name.bytes)
@@ -67,7 +67,7 @@ struct FileRingTests {
             for _ in 0..<8 {
                 group.addTask {
                     guard let directory = try? OwnedFD.open(path, O_RDONLY | O_DIRECTORY) else { return 1 }
-                    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 4096, alignment: 64)
+                    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: FileRings.batch * 256, alignment: 64)
                     defer { buffer.deallocate() }
                     var wrong = 0
                     for _ in 0..<200 {
