@@ -11,10 +11,8 @@ public protocol ContextSink: Sendable {
     /// Keeps `bytes`, which are valid during the call only, and gives their name.
     func put(_ bytes: UnsafeRawBufferPointer) throws(StoreError) -> Digest
 
-    /// Keeps two contents, as `put` would one after the other: their names can be computed together.
-    func put(
-        _ first: UnsafeRawBufferPointer, _ second: UnsafeRawBufferPointer
-    ) throws(StoreError) -> (first: Digest, second: Digest)
+    /// Keeps several contents, as `put` would one after the other: there is less to do when they come together.
+    func put(together contents: [UnsafeRawBufferPointer]) throws(StoreError) -> [Digest]
 
     /// Starts a content that comes in pieces.
     func ingest() throws(StoreError) -> any ContentIngest
@@ -27,9 +25,11 @@ public protocol ContextSink: Sendable {
 }
 
 extension ContextSink {
-    public func put(
-        _ first: UnsafeRawBufferPointer, _ second: UnsafeRawBufferPointer
-    ) throws(StoreError) -> (first: Digest, second: Digest) { (try put(first), try put(second)) }
+    public func put(together contents: [UnsafeRawBufferPointer]) throws(StoreError) -> [Digest] {
+        var digests: [Digest] = []
+        for content in contents { digests.append(try put(content)) }
+        return digests
+    }
 }
 
 extension Store: ContextSink {
@@ -50,9 +50,7 @@ public struct ContextNames: ContextSink {
 
     public func put(_ bytes: UnsafeRawBufferPointer) throws(StoreError) -> Digest { Digest.of(bytes) }
 
-    public func put(
-        _ first: UnsafeRawBufferPointer, _ second: UnsafeRawBufferPointer
-    ) throws(StoreError) -> (first: Digest, second: Digest) { Digest.of(first, second) }
+    public func put(together contents: [UnsafeRawBufferPointer]) throws(StoreError) -> [Digest] { Digest.of(contents) }
 
     public func ingest() throws(StoreError) -> any ContentIngest { NameIngest() }
 

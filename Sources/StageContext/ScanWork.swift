@@ -225,20 +225,15 @@ struct ScanWorker: ~Copyable {
             }
             outcomes = try reader.readTogether(descriptor.fd.raw, files, isTrusted: isTrusted)
         }
-        var first: (candidate: Candidate, file: HeldFile)?
+        var held: [UnnamedFile] = []
         for (candidate, outcome) in zip(batch, outcomes) {
             switch outcome {
             case .read(let file): record(candidate, file, directory, isTrusted, &findings)
-            case .held(let file):
-                if let other = first.take() {
-                    try name(other, (candidate, file), directory, isTrusted, &findings)
-                } else {
-                    first = (candidate, file)
-                }
+            case .held(let file): held.append((candidate, file))
             case .vanished, .replaced, nil: continue
             }
         }
-        if let first { try name(first, directory, isTrusted, &findings) }
+        try name(held, directory, isTrusted, &findings)
         for (candidate, outcome) in zip(batch, outcomes) where outcome == nil {
             try place(candidate, directory, descriptor, isTrusted, &findings)
         }
@@ -264,7 +259,7 @@ struct ScanWorker: ~Copyable {
                 waiting = (candidate, file)
                 return reader.turn()
             }
-            try name(first, (candidate, file), directory, isTrusted, &findings)
+            try name([first, (candidate, file)], directory, isTrusted, &findings)
         case .vanished: self.outcome.events.append(.vanished(path: shown(directory, candidate.name)))
         case .replaced: throw .unstable(path: shown(directory, candidate.name))
         }
@@ -274,27 +269,20 @@ struct ScanWorker: ~Copyable {
     private mutating func nameWaiting(
         _ directory: ScannedDirectory, _ isTrusted: Bool, _ findings: inout DirectoryFindings
     ) throws(ContextError) {
-        if let last = waiting.take() { try name(last, directory, isTrusted, &findings) }
+        if let last = waiting.take() { try name([last], directory, isTrusted, &findings) }
     }
 
     private mutating func name(
-        _ one: UnnamedFile, _ directory: ScannedDirectory, _ isTrusted: Bool, _ findings: inout DirectoryFindings
+        _ files: [UnnamedFile], _ directory: ScannedDirectory, _ isTrusted: Bool, _ findings: inout DirectoryFindings
     ) throws(ContextError) {
-        let digest: Digest
-        do throws(StoreError) { digest = try scene.sink.put(reader.bytes(one.file)) } catch { throw .store(error) }
-        record(one.candidate, one.file.named(digest), directory, isTrusted, &findings)
-    }
-
-    private mutating func name(
-        _ first: UnnamedFile, _ second: UnnamedFile, _ directory: ScannedDirectory, _ isTrusted: Bool,
-        _ findings: inout DirectoryFindings
-    ) throws(ContextError) {
-        let digests: (first: Digest, second: Digest)
-        do throws(StoreError) {
-            digests = try scene.sink.put(reader.bytes(first.file), reader.bytes(second.file))
-        } catch { throw .store(error) }
-        record(first.candidate, first.file.named(digests.first), directory, isTrusted, &findings)
-        record(second.candidate, second.file.named(digests.second), directory, isTrusted, &findings)
+        if files.isEmpty { return }
+        let digests: [Digest]
+        do throws(StoreError) { digests = try scene.sink.put(together: files.map { reader.bytes($0.file) }) } catch {
+            throw .store(error)
+        }
+        for (file, digest) in zip(files, digests) {
+            record(file.candidate, file.file.named(digest), directory, isTrusted, &findings)
+        }
     }
 
     private mutating func record(

@@ -76,6 +76,19 @@ public struct Digest: Hashable, Comparable, Sendable, Codable, CustomStringConve
         }
     }
 
+    /// The digests of contents, two at a time.
+    public static func of(_ contents: [UnsafeRawBufferPointer]) -> [Digest] {
+        var digests: [Digest] = []
+        digests.reserveCapacity(contents.count)
+        for first in stride(from: 0, to: contents.count - 1, by: 2) {
+            let both = of(contents[first], contents[first + 1])
+            digests.append(both.first)
+            digests.append(both.second)
+        }
+        if contents.count % 2 == 1, let last = contents.last { digests.append(of(last)) }
+        return digests
+    }
+
     static let hashesTwo = csha256_available() != 0
 
     /// The digest of the UTF-8 of `text`.

@@ -22,17 +22,26 @@ struct ChunkWriter {
     private var list = ChunkList()
     /// New chunks by name: where they are in packs of this content's own, or in `blocks` (pack 0).
     private var places: [Digest: Location] = [:]
-    private let blocks = UnsafeMutableRawBufferPointer.allocate(byteCount: ChunkWriter.sharedLimit, alignment: 64)
+    private var blocks = ChunkWriter.makeRoom()
     private var filled = 0
+    /// What was in `blocks` before, while it is written.
+    private var other = UnsafeMutableRawBufferPointer(start: nil, count: 0)
+    private let writing = BlockWriting()
     /// Names of the chunks in `blocks`.
     private var waiting: [Digest] = []
     private var packs: [PackWriter] = []
+
+    private static func makeRoom() -> UnsafeMutableRawBufferPointer {
+        .allocate(byteCount: sharedLimit, alignment: 4096)
+    }
 
     init(store: Store) { self.store = store }
 
     /// Lets go of everything that is not published.
     func abandon() {
+        _ = try? writing.wait()
         blocks.deallocate()
+        other.deallocate()
         for pack in packs { store.dropPack(pack) }
     }
 
@@ -70,13 +79,17 @@ struct ChunkWriter {
         filled += length
     }
 
-    /// Moves the blocks from memory to a pack of this content's own.
+    /// Moves the blocks from memory to a pack of this content's own, where they are after the next `writing.wait()`.
     private mutating func spill() throws(StoreError) {
         if filled == 0 { return }
         if packs.last.map({ $0.end >= Self.packLimit }) ?? true { packs.append(try store.createPack()) }
         let last = packs.count - 1
-        let start = try packs[last].write(UnsafeRawBufferPointer(rebasing: blocks[..<filled]))
+        try writing.wait()
+        let start = packs[last].reserve(filled)
+        writing.start(UnsafeRawBufferPointer(rebasing: blocks[..<filled]), to: packs[last], at: start)
         settle(pack: packs[last].id, start: start)
+        if other.baseAddress == nil { other = Self.makeRoom() }
+        swap(&blocks, &other)
     }
 
     private mutating func settle(pack: UInt64, start: UInt64) {
@@ -93,6 +106,7 @@ struct ChunkWriter {
     /// Makes the content and its chunks known.
     mutating func publish(as digest: Digest, size: UInt64) throws(StoreError) {
         if !packs.isEmpty { try spill() }
+        try writing.wait()
         let list = try store.put(list.encoded())
         let entry = ContentEntry.chunked(size: size, list: list)
         if packs.isEmpty {

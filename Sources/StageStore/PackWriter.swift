@@ -106,11 +106,14 @@ struct PackWriter {
         buffer.append(contentsOf: blocks)
         end += UInt64(blocks.count)
         if buffer.count >= Self.bufferSize {
+            let (place, count) = (flushed, buffer.count)
             do throws(StoreError) { try flush() } catch {
                 buffer.removeLast(blocks.count)
                 end -= UInt64(blocks.count)
                 throw error
             }
+            // The disk begins now, so that the sync of the commit finds little left.
+            clinux_start_writeback(file.fd.raw, Int64(place), Int64(count))
         }
         return start
     }
@@ -118,15 +121,10 @@ struct PackWriter {
     /// True when `location` is wholly in the file.
     func isFlushed(_ location: Location) -> Bool { location.offset + location.stored <= flushed }
 
-    /// Writes blocks at once; nothing may be buffered. Gives where they begin.
-    mutating func write(_ blocks: UnsafeRawBufferPointer) throws(StoreError) -> UInt64 {
+    /// Sets the next `count` bytes aside for who writes them to the file; nothing may be buffered. Gives where they begin.
+    mutating func reserve(_ count: Int) -> UInt64 {
         let start = end
-        do throws(SystemError) { try writeAll(file.fd.raw, blocks, at: Int64(start), Self.name(id)) } catch {
-            throw .system(error)
-        }
-        // The disk begins now, so that the sync at the end finds little left.
-        clinux_start_writeback(file.fd.raw, Int64(start), Int64(blocks.count))
-        end += UInt64(blocks.count)
+        end += UInt64(count)
         flushed = end
         return start
     }

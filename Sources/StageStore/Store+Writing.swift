@@ -18,15 +18,41 @@ extension Store {
         return digest
     }
 
-    /// Keeps two contents, as `put` would one after the other.
-    public func put(
-        _ first: UnsafeRawBufferPointer, _ second: UnsafeRawBufferPointer
-    ) throws(StoreError) -> (first: Digest, second: Digest) {
-        if max(first.count, second.count) > Block.size { return (try put(first), try put(second)) }
-        let digests = Digest.of(first, second)
-        try put(first, named: digests.first)
-        try put(second, named: digests.second)
+    /// Keeps several contents: one look-up and one turn at the pack for all of them.
+    public func put(together contents: [UnsafeRawBufferPointer]) throws(StoreError) -> [Digest] {
+        if contents.contains(where: { $0.count > Block.size }) {
+            var digests: [Digest] = []
+            for content in contents { digests.append(try put(content)) }
+            return digests
+        }
+        let digests = Digest.of(contents)
+        let known = try entries(of: digests)
+        let new = contents.indices.filter { known[$0] == nil }
+        if new.isEmpty { return digests }
+        let room = new.reduce(0) { $0 + Block.header + contents[$1].count }
+        let result: Result<Void, StoreError> = withUnsafeTemporaryAllocation(byteCount: room, alignment: 16) { out in
+            var blocks: [NamedBlock] = []
+            var rest = out
+            for place in new {
+                let content = contents[place]
+                let length = content.isEmpty ? 0 : Block.write(content, to: rest)
+                blocks.append(
+                    NamedBlock(
+                        name: digests[place], bytes: UnsafeRawBufferPointer(rebasing: rest[..<length]),
+                        raw: content.count))
+                rest = UnsafeMutableRawBufferPointer(rebasing: rest[length...])
+            }
+            do throws(StoreError) { return .success(try keep(blocks)) } catch { return .failure(error) }
+        }
+        try result.get()
         return digests
+    }
+
+    /// A content as one block, or as nothing when it is empty.
+    private struct NamedBlock {
+        let name: Digest
+        let bytes: UnsafeRawBufferPointer
+        let raw: Int
     }
 
     /// Keeps a content of one block under its name, unless it is here.
@@ -36,10 +62,9 @@ extension Store {
             byteCount: Block.header + bytes.count, alignment: 16
         ) { out in
             let length = bytes.isEmpty ? 0 : Block.write(bytes, to: out)
-            do throws(StoreError) {
-                return .success(
-                    try keep(digest, block: UnsafeRawBufferPointer(rebasing: out[..<length]), raw: bytes.count))
-            } catch { return .failure(error) }
+            let block = NamedBlock(
+                name: digest, bytes: UnsafeRawBufferPointer(rebasing: out[..<length]), raw: bytes.count)
+            do throws(StoreError) { return .success(try keep([block])) } catch { return .failure(error) }
         }
         try result.get()
     }
@@ -54,14 +79,15 @@ extension Store {
         return try ingest.finish()
     }
 
-    /// Makes a new content known, unless somebody was faster.
-    private func keep(_ digest: Digest, block: UnsafeRawBufferPointer, raw: Int) throws(StoreError) {
+    /// Makes new contents known, but for those with which somebody was faster.
+    private func keep(_ blocks: [NamedBlock]) throws(StoreError) {
         try withWriter { writer, batch throws(StoreError) in
-            if batch.holds(digest) { return }
-            let start = try writer.append(block)
-            batch.add(
-                digest,
-                .stored(Location(pack: writer.id, offset: start, stored: UInt64(block.count), raw: UInt64(raw))))
+            for block in blocks where !batch.holds(block.name) {
+                let start = try writer.append(block.bytes)
+                let location = Location(
+                    pack: writer.id, offset: start, stored: UInt64(block.bytes.count), raw: UInt64(block.raw))
+                batch.add(block.name, .stored(location))
+            }
         }
         try commitManyPacks()
     }

@@ -30,6 +30,19 @@ public final class Companion: @unchecked Sendable {
         monitor.unlock()
     }
 
+    /// Starts `work` when nothing is being done; false when something is, or where the system gives no thread.
+    public func startIfIdle(_ work: @escaping @Sendable () -> Void) -> Bool {
+        monitor.lock()
+        defer { monitor.unlock() }
+        if isBusy || closing { return false }
+        if !hasThread { hasThread = startThread { self.run() } == 0 }
+        if !hasThread { return false }
+        self.work = work
+        isBusy = true
+        monitor.broadcast()
+        return true
+    }
+
     /// Waits until what was started is done.
     public func wait() {
         monitor.lock()

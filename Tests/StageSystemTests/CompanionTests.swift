@@ -33,4 +33,25 @@ import Testing
         companion.wait()
         companion.close()
     }
+
+    @Test func whoIsBusyTakesNothingOn() {
+        let companion = Companion()
+        let count = Count()
+        let gate = Companion()
+        let isOpen = Count()
+        #expect(
+            companion.startIfIdle {
+                while isOpen.value.load(ordering: .acquiring) == 0 {}
+                count.value.wrappingAdd(1, ordering: .relaxed)
+            })
+        #expect(!companion.startIfIdle { count.value.wrappingAdd(10, ordering: .relaxed) })
+        gate.start { isOpen.value.store(1, ordering: .releasing) }
+        companion.wait()
+        #expect(count.value.load(ordering: .relaxed) == 1)
+        #expect(companion.startIfIdle { count.value.wrappingAdd(100, ordering: .relaxed) })
+        companion.close()
+        #expect(count.value.load(ordering: .relaxed) == 101)
+        #expect(!companion.startIfIdle {}, "closed, it has no thread to do it")
+        gate.close()
+    }
 }
