@@ -1,5 +1,7 @@
 // `type=local`: a tree as real files. The destination may hold anything, links to elsewhere included: every name is
 // opened in the descriptor of its directory, no link is ever followed, and directories of others are never removed.
+//
+// One thread walks the tree and makes all but the plain files, which go to a crew in batches (CheckoutFiles.swift).
 
 import CLinux
 import Glibc
@@ -32,42 +34,53 @@ public struct Checkout {
         let root = try calling { () throws(SystemError) in
             try OwnedFD.open(directory, O_RDONLY | O_DIRECTORY).take()
         }
-        let file = SharedFile(owning: root)
-        var session = CheckoutSession(store: store, setsOwners: setsOwners, root: file.fd)
+        var session = CheckoutSession(store: store, setsOwners: setsOwners, root: SharedFile(owning: root))
         // The destination itself is the person's own: its owner and mode stay.
-        try session.entries(of: tree, in: file.fd, at: TreePath())
+        let top = FilledDirectory(session.root, TreePath(), nil, session.files)
+        try session.crew.finishing { () throws(ImageError) in try session.entries(of: tree, in: top) }
         return session.outcome
     }
 }
 
 private struct CheckoutSession {
     let store: any DirectorySource & ContentSource
-    let setsOwners: Bool
-    let root: CInt
+    let files: CheckoutFiles
+    let root: SharedFile
+    let crew = CheckoutCrew()
     var outcome = Checkout.Outcome()
+    private var setsOwners: Bool { files.setsOwners }
     private var firstOfGroup: [UInt64: (path: TreePath, node: Node)] = [:]
 
-    init(store: any DirectorySource & ContentSource, setsOwners: Bool, root: CInt) {
+    init(store: any DirectorySource & ContentSource, setsOwners: Bool, root: SharedFile) {
         self.store = store
-        self.setsOwners = setsOwners
+        self.files = CheckoutFiles(store: store, setsOwners: setsOwners)
         self.root = root
     }
 
-    mutating func entries(of tree: TreeRef, in directory: CInt, at path: TreePath) throws(ImageError) {
-        if path.components.count > TreePath.depthLimit { throw .store(.tooDeep(path)) }
+    mutating func entries(of tree: TreeRef, in directory: FilledDirectory) throws(ImageError) {
+        if directory.path.components.count > TreePath.depthLimit { throw .store(.tooDeep(directory.path)) }
         let object = try storing { () throws(StoreError) in try store.directory(tree.object) }
+        var plain: [PlainFile] = []
         for item in object.items {
-            let itemPath = path.appending(item.name)
             switch item.entry {
-            case .node(let node): try place(node, item.name, in: directory, at: itemPath)
-            case .directory(let ref): try place(ref, item.name, in: directory, at: itemPath)
+            case .node(let node):
+                if node.linkGroup == 0, let file = node.file {
+                    plain.append(PlainFile(name: item.name, digest: file.digest, attributes: node.attributes))
+                    if plain.count == CheckoutFiles.batch { try crew.put(&plain, into: directory) }
+                } else {
+                    try place(node, item.name, in: directory.file.fd, at: directory.path.appending(item.name))
+                }
+            case .directory(let ref): try place(ref, item.name, in: directory)
             }
         }
+        try crew.put(&plain, into: directory)
+        try directory.finishPart()
     }
 
     private mutating func place(
-        _ tree: TreeRef, _ name: FileName, in directory: CInt, at path: TreePath
+        _ tree: TreeRef, _ name: FileName, in parent: FilledDirectory
     ) throws(ImageError) {
+        let (directory, path) = (parent.file.fd, parent.path.appending(name))
         var made = name.withCString { mkdirat(directory, $0, 0o700) } == 0
         if !made, errno == EEXIST, name.withCString({ unlinkat(directory, $0, 0) }) == 0 {
             // Something that is no directory was in the way: a link to one, for instance.
@@ -77,20 +90,14 @@ private struct CheckoutSession {
         let fd = name.withCString { openat(directory, $0, flags) }
         guard fd >= 0 else { throw .system(.last("open", path.description)) }
         let file = SharedFile(owning: fd)
-        try entries(of: tree, in: file.fd, at: path)
         let attributes = try storing { () throws(StoreError) in try store.directory(tree.object).attributes }
-        try set(attributes, on: file.fd, path)
+        try entries(of: tree, in: FilledDirectory(file, path, attributes, files))
     }
 
     private mutating func place(
         _ node: Node, _ name: FileName, in directory: CInt, at path: TreePath
     ) throws(ImageError) {
-        if name.withCString({ unlinkat(directory, $0, 0) }) != 0, errno != ENOENT {
-            if errno == EISDIR || errno == EPERM {
-                throw .unsupported("\(path) is a directory in the destination and a file in the image: remove it first")
-            }
-            throw .system(.last("unlink", path.description))
-        }
+        try files.makeRoom(name, in: directory, path)
         if node.linkGroup != 0 {
             if let first = firstOfGroup[node.linkGroup], first.node.isOneFile(with: node) {
                 return try link(first.path, name, in: directory, path)
@@ -99,15 +106,16 @@ private struct CheckoutSession {
         }
         switch node.content {
         case .file(let digest, _):
-            try file(digest, node.attributes, name, in: directory, path)
+            let file = PlainFile(name: name, digest: digest, attributes: node.attributes)
+            try files.write([file], into: directory, path.parent)
         case .symlink(let target):
             let result = FileName(bytes: target).withCString { target in
                 name.withCString { symlinkat(target, directory, $0) }
             }
-            try check(result, "symlink", path)
+            try files.check(result, "symlink", path)
             try setOnName(node.attributes, name, in: directory, path)
         case .fifo:
-            try check(name.withCString { mkfifoat(directory, $0, 0o600) }, "mkfifo", path)
+            try files.check(name.withCString { mkfifoat(directory, $0, 0o600) }, "mkfifo", path)
             try setOnName(node.attributes, name, in: directory, path)
         case .characterDevice(let major, let minor):
             try device(S_IFCHR, major, minor, node.attributes, name, in: directory, path)
@@ -118,32 +126,19 @@ private struct CheckoutSession {
 
     private func link(_ first: TreePath, _ name: FileName, in directory: CInt, _ path: TreePath) throws(ImageError) {
         guard let last = first.last else { return }
-        var parent = root
+        var parent = root.fd
         var owner: SharedFile?
         if !first.parent.isRoot {
             let bytes = FileName(bytes: first.parent.relativeBytes)
             let resolve = UInt64(CLINUX_RESOLVE_BENEATH | CLINUX_RESOLVE_NO_SYMLINKS)
             let flags = UInt64(O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-            parent = bytes.withCString { clinux_openat2(root, $0, flags, 0, resolve) }
+            parent = bytes.withCString { clinux_openat2(root.fd, $0, flags, 0, resolve) }
             guard parent >= 0 else { throw .system(.last("open", first.description)) }
             owner = SharedFile(owning: parent)
         }
         let result = last.withCString { old in name.withCString { linkat(parent, old, directory, $0, 0) } }
         withExtendedLifetime(owner) {}
-        try check(result, "link", path)
-    }
-
-    private func file(
-        _ digest: Digest, _ attributes: Attributes, _ name: FileName, in directory: CInt, _ path: TreePath
-    ) throws(ImageError) {
-        let flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC
-        let fd = name.withCString { openat(directory, $0, flags, 0o600) }
-        guard fd >= 0 else { throw .system(.last("create", path.description)) }
-        let file = SharedFile(owning: fd)
-        try store.stream(digest) { piece throws(ImageError) in
-            try calling { () throws(SystemError) in try writeAll(file.fd, piece, path.description) }
-        }
-        try set(attributes, on: file.fd, path)
+        try files.check(result, "link", path)
     }
 
     private mutating func device(
@@ -166,21 +161,7 @@ private struct CheckoutSession {
 
     // MARK: Attributes
 
-    /// Owner, mode, attributes and times of an open file or directory, in the order in which none undoes another.
-    private func set(_ attributes: Attributes, on fd: CInt, _ path: TreePath) throws(ImageError) {
-        if setsOwners { try check(fchown(fd, attributes.uid, attributes.gid), "chown", path) }
-        for xattr in attributes.xattrs where setsOwners || xattr.name.starts(with: Array("user.".utf8)) {
-            let result = FileName(bytes: xattr.name).withCString { name in
-                xattr.value.withUnsafeBytes { clinux_setxattr(fd, nil, name, $0.baseAddress, $0.count) }
-            }
-            if result != 0, errno != ENOTSUP, errno != EPERM { throw .system(.last("setxattr", path.description)) }
-        }
-        try check(fchmod(fd, mode_t(attributes.mode)), "chmod", path)
-        var times = Self.times(attributes)
-        try check(futimens(fd, &times), "utimens", path)
-    }
-
-    /// The same for what is not opened: links, fifos, devices.
+    /// Owner, mode and times of what is not opened: links, fifos, devices.
     private func setOnName(
         _ attributes: Attributes, _ name: FileName, in directory: CInt, _ path: TreePath
     ) throws(ImageError) {
@@ -188,7 +169,7 @@ private struct CheckoutSession {
             let result = name.withCString {
                 fchownat(directory, $0, attributes.uid, attributes.gid, AT_SYMLINK_NOFOLLOW)
             }
-            try check(result, "chown", path)
+            try files.check(result, "chown", path)
         }
         // A link has no mode; what was just made here under a name of ours is no link unless it is one of the tree's.
         let isLink = name.withCString { pointer in
@@ -196,18 +177,9 @@ private struct CheckoutSession {
             return readlinkat(directory, pointer, &target, 1) >= 0
         }
         if !isLink {
-            try check(name.withCString { fchmodat(directory, $0, mode_t(attributes.mode), 0) }, "chmod", path)
+            try files.check(name.withCString { fchmodat(directory, $0, mode_t(attributes.mode), 0) }, "chmod", path)
         }
-        var times = Self.times(attributes)
-        try check(name.withCString { utimensat(directory, $0, &times, AT_SYMLINK_NOFOLLOW) }, "utimens", path)
-    }
-
-    private static func times(_ attributes: Attributes) -> [timespec] {
-        let time = timespec(tv_sec: Int(attributes.time.seconds), tv_nsec: Int(attributes.time.nanoseconds))
-        return [time, time]
-    }
-
-    private func check(_ result: CInt, _ operation: String, _ path: TreePath) throws(ImageError) {
-        if result != 0 { throw .system(.last(operation, path.description)) }
+        var times = CheckoutFiles.times(attributes)
+        try files.check(name.withCString { utimensat(directory, $0, &times, AT_SYMLINK_NOFOLLOW) }, "utimens", path)
     }
 }

@@ -146,7 +146,7 @@ private final class OwnedRange: ByteSource {
 }
 
 /// An open file with an owner that several can share.
-final class SharedFile {
+final class SharedFile: Sendable {
     let fd: CInt
 
     init(owning fd: CInt) { self.fd = fd }
