@@ -16,7 +16,8 @@ enum Bench {
             defer { laboratory.close() }
             let all: [(name: String, run: (Laboratory) throws -> [Finding])] = [
                 ("no-op", noOpRebuild), ("run-true", chainOfRuns), ("cpu-stages", independentCPU),
-                ("sleep-stages", independentSleeps), ("context", contextScans), ("dockerfile", dockerfiles),
+                ("sleep-stages", independentSleeps), ("context", contextScans),
+                ("store", { try storeSpeed($0) + storeSize($0) }), ("dockerfile", dockerfiles),
                 ("engine", engineBars), ("schedule", schedulePlot), ("collection", collectionBars),
             ]
             let wanted = try selection(from: all.map(\.name))
