@@ -101,9 +101,11 @@ extension BuildFlow {
             guard let file = try self.root.onlyFile(of: tree)?.file else {
                 throw .store(.corrupt("what was fetched is not there"))
             }
-            do throws(StoreError) {
-                return (file.digest, (try? ArchiveReader.tree(of: file.digest, in: store)) ?? nil)
-            } catch { throw .store(error) }
+            // An archive that breaks off is no Dockerfile: what is wrong with it is said.
+            return (
+                file.digest,
+                try imaging { () throws(ImageError) in try ArchiveReader.tree(of: file.digest, in: store) }
+            )
         }
         if let context = unpacked.1 { return try await inputs(in: context, name: name) }
         let bytes: [UInt8]

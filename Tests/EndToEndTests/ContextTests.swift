@@ -57,6 +57,31 @@ extension EndToEnd {
             #expect(!page.output.contains("\u{1B}"))
         }
 
+        /// 10 MB of patterns are read and obeyed, the last line too; a larger file is refused, and a bad line is named.
+        @Test func aHugeIgnoreFileCounts() async throws {
+            var patterns = (0..<420_000).map { "generated/**/part-\($0)" }.joined(separator: "\n")
+            patterns += "\nsrc/*.o\n"
+            #expect(patterns.utf8.count > 10_000_000)
+            let context = try scratchDirectory(
+                "patterns",
+                [
+                    "Dockerfile": "FROM scratch\nCOPY . /\n", "src/a.c": "c", "src/a.o": "o",
+                    "generated/x/part-419999": "p", "generated/x/part-420000": "p", ".dockerignore": patterns,
+                ])
+            let report = try document(try await Lab.stagerun("context", "--json", context))
+            #expect(Set(paths(report, "ignored")) == ["src/a.o", "generated/x/part-419999"])
+            #expect(report["files"] as? Int == 4)
+
+            try (patterns + "a[\n").write(toFile: context + "/.dockerignore", atomically: false, encoding: .utf8)
+            let bad = try await Lab.stagerun("context", context)
+            #expect(bad.status == 1 && bad.errors.contains("420002"))
+
+            let larger = String(repeating: patterns, count: 2)
+            try larger.write(toFile: context + "/.dockerignore", atomically: false, encoding: .utf8)
+            let refused = try await Lab.stagerun("context", context)
+            #expect(refused.status == 1 && refused.errors.contains("larger than 16 MiB"))
+        }
+
         @Test func aContextThatIsNoneSaysSo() async throws {
             let missing = try await Lab.stagerun("context", "/no/such/context")
             #expect(missing.status == 1 && missing.errors.contains("/no/such/context"))

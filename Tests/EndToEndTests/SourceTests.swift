@@ -169,6 +169,11 @@ extension EndToEnd {
                 let unfetched = try await Lab.stagerun("check", "-f", "\(server.address)/only", files)
                 #expect(unfetched.status == 1 && unfetched.errors.contains("has to be fetched first"), "\(unfetched)")
 
+                // An archive that breaks off is said to do so, and not read as a Dockerfile.
+                let pack = "head -c 200000 /dev/urandom > r && tar -czf w r && head -c 90000 w > cut.tar.gz"
+                try expectSuccess(try await command("sh", "-c", "cd \(files) && \(pack)"))
+                let broken = try await refusal(["\(server.address)/cut.tar.gz"])
+                #expect(!broken.contains("instruction") && broken.contains("ends"), "\(broken)")
                 let context = try await tree(["\(server.address)/d.tar.gz"])
                 #expect(context.contains("in|f|644|0:0|3|1 links"))
                 try expectSuccess(try await Lab.stagerun("build", "\(server.address)/only"))
