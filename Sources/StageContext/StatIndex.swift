@@ -236,10 +236,7 @@ private struct SegmentOutput: ~Copyable {
     }
 
     private mutating func write() throws(SystemError) {
-        let result: Result<Void, SystemError> = writer.bytes.withUnsafeBytes { buffer in
-            do throws(SystemError) { return .success(try writeAll(fd, buffer, path)) } catch { return .failure(error) }
-        }
-        try result.get()
+        try writeAll(fd, writer.bytes, path)
         writer.bytes.removeAll(keepingCapacity: true)
     }
 }

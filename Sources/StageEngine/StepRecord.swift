@@ -50,7 +50,16 @@ public struct StepRecord: Sendable, Hashable {
     }
 
     /// The key in `outcomes` under which the first record with this outcome is found.
-    public var outcomeKey: [UInt8] { (input?.identity ?? .zero).bytes + result.identity.bytes }
+    public var outcomeKey: [UInt8] { Self.outcomeKey(input, result) }
+
+    /// The same for an outcome that is looked for.
+    static func outcomeKey(_ input: TreeRef?, _ result: TreeRef) -> [UInt8] {
+        var key = ByteWriter()
+        key.bytes.reserveCapacity(64)
+        key.digest(input?.identity ?? .zero)
+        key.digest(result.identity)
+        return key.bytes
+    }
 
     /// The value of `records` under `key`; nil when it does not decode.
     public init?(encoded bytes: [UInt8], key: [UInt8]) {
@@ -162,7 +171,7 @@ extension StepCache where Self: TableStore {
     }
 
     public func outcome(from input: TreeRef?, to result: TreeRef) throws(StoreError) -> StepRecord? {
-        guard let bytes = try get(.outcomes, outcomeKey(input, result)) else { return nil }
+        guard let bytes = try get(.outcomes, StepRecord.outcomeKey(input, result)) else { return nil }
         var reader = ByteReader(bytes)
         guard let digest = reader.digest() else { return nil }
         return try record(StepKey(digest))
@@ -170,14 +179,6 @@ extension StepCache where Self: TableStore {
 
     public func keep(_ record: StepRecord) throws(StoreError) {
         set(.records, record.key.digest.bytes, record.encoded())
-        try add(.outcomes, outcomeKey(record.input, record.result), record.key.digest.bytes)
-    }
-
-    private func outcomeKey(_ input: TreeRef?, _ result: TreeRef) -> [UInt8] {
-        var key = ByteWriter()
-        key.bytes.reserveCapacity(64)
-        key.digest(input?.identity ?? .zero)
-        key.digest(result.identity)
-        return key.bytes
+        try add(.outcomes, record.outcomeKey, record.key.digest.bytes)
     }
 }

@@ -90,16 +90,10 @@ struct KnownSizes {
 
     /// Workspaces never change; a cache mount does when a command has used it.
     private func places() throws(SystemError) -> [(path: String, stamp: Int64)] {
-        var places: [(String, Int64)] = []
-        for boot in try StoredPlace.directories("workspaces", in: root) {
-            for entry in try StoredPlace.directories("workspaces/\(boot.name)", in: root) {
-                places.append(("workspaces/\(boot.name)/\(entry.name)", entry.made))
-            }
-        }
+        var places = try StoredPlace.workspaceDirectories(in: root).map { ($0.path, $0.entry.made) }
         for entry in try StoredPlace.directories("caches", in: root) {
             let path = "caches/\(entry.name)"
-            let use = try? statEntry(AT_FDCWD, FileName("\(root)/\(path).use"))
-            places.append((path, use.map { $0.mtime_sec &* 1_000_000_000 &+ Int64($0.mtime_nsec) } ?? entry.changed))
+            places.append((path, CacheUse.stamp(of: "\(root)/\(path)") ?? entry.changed))
         }
         return places
     }

@@ -8,7 +8,7 @@ import StageSystem
 
 /// A directory that can go, and what it takes.
 struct StoredPlace: Sendable {
-    enum Kind: String, Sendable { case cache, workspace, run }
+    enum Kind: Sendable { case cache, workspace }
 
     var kind: Kind
     /// Relative to the root directory.
@@ -18,6 +18,9 @@ struct StoredPlace: Sendable {
     var bytes: UInt64
     /// Seconds since 1970.
     var lastUsed: Int64
+
+    /// The last part of the path.
+    var name: String { path.split(separator: "/").last.map(String.init) ?? path }
 }
 
 extension StoredPlace {
@@ -38,17 +41,21 @@ extension StoredPlace {
 
     /// All checked-out trees, of earlier boots too.
     static func workspaces(in root: String, _ usage: inout DiskUsage) throws(SystemError) -> [StoredPlace] {
-        var places: [StoredPlace] = []
-        for boot in try directories("workspaces", in: root) {
-            for entry in try directories("workspaces/\(boot.name)", in: root) {
-                let path = "workspaces/\(boot.name)/\(entry.name)"
-                places.append(
-                    StoredPlace(
-                        kind: .workspace, path: path, label: entry.name,
-                        bytes: try usage.bytes(at: "\(root)/\(path)"), lastUsed: entry.made))
-            }
+        try workspaceDirectories(in: root).map { path, entry throws(SystemError) in
+            StoredPlace(
+                kind: .workspace, path: path, label: entry.name, bytes: try usage.bytes(at: "\(root)/\(path)"),
+                lastUsed: entry.made)
         }
-        return places
+    }
+
+    /// The same without a look inside; paths are relative to the root.
+    static func workspaceDirectories(in root: String) throws(SystemError) -> [(path: String, entry: Listed)] {
+        var found: [(String, Listed)] = []
+        for boot in try directories("workspaces", in: root) {
+            let path = "workspaces/\(boot.name)"
+            for entry in try directories(path, in: root) { found.append(("\(path)/\(entry.name)", entry)) }
+        }
+        return found
     }
 
     /// A directory, by name.

@@ -32,7 +32,7 @@ struct PrunePlan {
 
     mutating func choose() {
         let all = candidates()
-        let retention = Retention(unusedFor: unusedFor, cap: request.keepStorage)
+        let retention = Retention(cap: request.keepStorage)
         // What is used most counts first while it is not known what is worth most.
         let byAge = attributed(all.sorted { ($0.age, $0.index) < ($1.age, $1.index) })
         let worthMostFirst = attributed(Array(retention.order(byAge).reversed()))
@@ -73,7 +73,7 @@ struct PrunePlan {
     private func age(_ time: Int64) -> Double { Double(max(0, now - time)) }
 
     private func candidates() -> [Candidate] {
-        let names = survey.names
+        let names = survey.census.imageNames
         var all: [Candidate] = []
         for (index, item) in images.enumerated() where names[item.key] == nil {
             let image = try? StoredImage(encoded: item.value)
@@ -111,7 +111,7 @@ struct PrunePlan {
 
     /// The candidates in the same order, each with the bytes that it adds to what stays and to those before it.
     private mutating func attributed(_ order: [Candidate]) -> [Candidate] {
-        let names = survey.names
+        let names = survey.census.imageNames
         let pinned = images.filter { names[$0.key] != nil }.reduce(into: Census.Roots.none) {
             $0.add($1.roots ?? .none)
         }
@@ -142,29 +142,23 @@ struct PrunePlan {
 
     private func id(of candidate: Candidate) -> String {
         switch candidate.kind {
-        case .image: images[candidate.index].key.withUnsafeBytes { Digest(bytes: $0) }?.hex ?? ""
+        case .image: images[candidate.index].digest?.hex ?? ""
         case .step: records[candidate.index].record.key.digest.hex
-        case .build: builds[candidate.index].item.key.withUnsafeBytes { Digest(bytes: $0) }?.hex ?? ""
+        case .build: builds[candidate.index].item.digest?.hex ?? ""
         case .context: survey.contexts[candidate.index].name
-        case .cache: Self.lastComponent(survey.caches[candidate.index].path)
-        case .workspace: Self.lastComponent(survey.workspaces[candidate.index].path)
+        case .cache: survey.caches[candidate.index].name
+        case .workspace: survey.workspaces[candidate.index].name
         }
-    }
-
-    private static func lastComponent(_ path: String) -> String {
-        path.split(separator: "/").last.map(String.init) ?? path
     }
 
     private func label(of candidate: Candidate) -> String {
         switch candidate.kind {
-        case .image: return ""
-        case .step:
-            let record = records[candidate.index].record
-            return record.stage.isEmpty ? record.title : "[\(record.stage)] \(record.title)"
-        case .build: return builds[candidate.index].entry.subject.file
-        case .context: return survey.contexts[candidate.index].path ?? ""
-        case .cache: return survey.caches[candidate.index].label
-        case .workspace: return survey.workspaces[candidate.index].label
+        case .image: ""
+        case .step: records[candidate.index].record.label
+        case .build: builds[candidate.index].entry.subject.file
+        case .context: survey.contexts[candidate.index].path ?? ""
+        case .cache: survey.caches[candidate.index].label
+        case .workspace: survey.workspaces[candidate.index].label
         }
     }
 

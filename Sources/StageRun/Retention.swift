@@ -25,15 +25,11 @@ struct Candidate: Sendable, Hashable {
 
 /// Which candidates go.
 struct Retention: Sendable {
-    /// Only what was not used for so many seconds.
-    var unusedFor: Double
     /// The most that is to be left, in bytes; nil takes all that qualifies.
     var cap: UInt64?
 
     /// Without a cap and without `--all`, what was used within a week stays.
     static let recent = 7 * 86_400.0
-
-    func qualifies(_ candidate: Candidate) -> Bool { candidate.age >= unusedFor }
 
     /// The candidates in the order in which they go.
     func order(_ candidates: [Candidate]) -> [Candidate] {

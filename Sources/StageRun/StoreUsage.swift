@@ -126,14 +126,6 @@ struct StoreSurvey: Sendable {
         }
     }
 
-    /// The names of each image, by its ID.
-    var names: [[UInt8]: [String]] {
-        Dictionary(grouping: census.tags, by: \.value).mapValues { tags in
-            tags.map { String(decoding: $0.key, as: UTF8.self) }
-                .map { (try? ImageReference($0))?.familiar ?? $0 }.sorted()
-        }
-    }
-
     func lastUsed(_ record: StepRecord) -> Int64 {
         max(record.created.seconds, Int64(census.uses[record.key.digest.bytes] ?? 0) * 86_400)
     }
@@ -144,12 +136,12 @@ struct StoreSurvey: Sendable {
         var usage = StoreUsage()
         usage.total = total
         let (images, records) = (images, records)
-        let names = names
+        let names = census.imageNames
         let imageHoldings = census.holdings(images.map { $0.roots ?? .none })
         for (item, holding) in zip(images, imageHoldings) {
             usage.images.append(
                 .init(
-                    id: item.key.withUnsafeBytes { Digest(bytes: $0) } ?? .zero, names: names[item.key] ?? [],
+                    id: item.digest ?? .zero, names: names[item.key] ?? [],
                     bytes: holding.total, exclusive: holding.exclusive))
         }
         let all = census.holdings(
@@ -179,11 +171,7 @@ struct StoreSurvey: Sendable {
     }
 
     private static func place(_ place: StoredPlace) -> StoreUsage.Place {
-        .init(id: lastComponent(place.path), label: place.label, bytes: place.bytes, lastUsed: place.lastUsed)
-    }
-
-    private static func lastComponent(_ path: String) -> String {
-        path.split(separator: "/").last.map(String.init) ?? path
+        .init(id: place.name, label: place.label, bytes: place.bytes, lastUsed: place.lastUsed)
     }
 
     /// Each byte once: what several kinds lead to counts for the first of them.

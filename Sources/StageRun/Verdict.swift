@@ -26,10 +26,7 @@ struct Verification {
         self.census = census
         self.contexts = contexts
         self.damages = damages
-        names = Dictionary(grouping: census.tags, by: \.value).mapValues { tags in
-            tags.map { String(decoding: $0.key, as: UTF8.self) }
-                .map { (try? ImageReference($0))?.familiar ?? $0 }.sorted()
-        }
+        names = census.imageNames
     }
 
     // MARK: Judging
@@ -123,14 +120,13 @@ struct Verification {
 
     private func title(_ item: Census.Item) -> String {
         if item.table == .images {
-            let id = item.key.withUnsafeBytes { Digest(bytes: $0) } ?? .zero
-            return "image " + (names[item.key].map { $0.joined(separator: ", ") } ?? id.short)
+            return "image " + (names[item.key].map { $0.joined(separator: ", ") } ?? (item.digest ?? .zero).short)
         }
         if item.table == .builds {
             return BuildEntry(item.value).map { "the record of the last build of \($0.subject.file)" } ?? "a build"
         }
         guard let record = StepRecord(encoded: item.value, key: item.key) else { return "a step" }
-        return "step \(record.stage.isEmpty ? "" : "[\(record.stage)] ")\(record.title)"
+        return "step \(record.label)"
     }
 
     // MARK: Repair

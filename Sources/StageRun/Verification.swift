@@ -106,9 +106,9 @@ extension StageRoot {
         let path = path
         try await blocking { () throws(StageRunError) in
             try onDisk { () throws(SystemError) in
-                var usage = DiskUsage()
-                for place in try StoredPlace.workspaces(in: path, &usage) {
-                    _ = try RunnerStorage(root: path).removeWorkspace(place.path)
+                let storage = RunnerStorage(root: path)
+                for workspace in try StoredPlace.workspaceDirectories(in: path) {
+                    _ = try storage.removeWorkspace(workspace.path)
                 }
             }
         }

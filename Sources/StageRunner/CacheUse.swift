@@ -21,14 +21,7 @@ public enum CacheUse {
             }
             let info = try statDescriptor(fd.raw, path)
             if info.nlink == 0 { continue }
-            if info.size == 0 {
-                let result: Result<Void, SystemError> = Array(label.utf8).withUnsafeBytes { bytes in
-                    do throws(SystemError) { return .success(try writeAll(fd.raw, bytes, at: 0, path)) } catch {
-                        return .failure(error)
-                    }
-                }
-                try result.get()
-            }
+            if info.size == 0 { try writeAll(fd.raw, Array(label.utf8), path) }
             futimens(fd.raw, nil)
             return fd
         }
@@ -40,6 +33,12 @@ public enum CacheUse {
             let text = try? readToEnd(fd.raw, limit: 64 << 10, path)
         else { return nil }
         return (String(decoding: text, as: UTF8.self), info.mtime_sec)
+    }
+
+    /// When the cache at `path` was last used, in nanoseconds since 1970; nil when nothing tells.
+    public static func stamp(of path: String) -> Int64? {
+        guard let info = try? statEntry(AT_FDCWD, FileName(path + ".use")) else { return nil }
+        return info.mtime_sec &* 1_000_000_000 &+ Int64(info.mtime_nsec)
     }
 }
 

@@ -103,12 +103,7 @@ struct ImageSandbox: Sendable {
             let path = run.path + "/" + lastName(file)
             let fd = try OwnedFD.open(path, O_WRONLY | O_CREAT | O_EXCL, mode: 0o644)
             try retrying("chmod", path) { fchmod(fd.raw, 0o644) }
-            let result: Result<Void, SystemError> = bytes.withUnsafeBytes { buffer in
-                do throws(SystemError) { return .success(try writeAll(fd.raw, buffer, path)) } catch {
-                    return .failure(error)
-                }
-            }
-            try result.get()
+            try writeAll(fd.raw, bytes, path)
         }
     }
 

@@ -54,24 +54,12 @@ struct CollectionMarker {
 extension Store {
     /// What a link leads to directly, by reading it.
     func directLinks(of link: Link) throws(StoreError) -> [Link] {
-        var links: [Link] = []
         let digest = link.digest
-        if case .chunked(_, let list)? = try entry(of: digest) {
-            var bytes = try read(list)
-            links.append(.content(list))
-            for part in ChunkList.decode(&bytes) where part.chunk != .zero { links.append(.content(part.chunk)) }
-        }
+        var links: [Link] = []
+        if let entry = try entry(of: digest) { links = try self.links(of: entry) }
         switch link {
         case .content: break
-        case .directory:
-            let decodes = try read(digest).withUnsafeBytes { raw in
-                DirectoryObject.visitLinks(in: raw) {
-                    links.append(.directory($0))
-                } file: {
-                    links.append(.content($0))
-                }
-            }
-            if !decodes { throw .corrupt("directory \(digest) does not decode") }
+        case .directory: links += try self.links(ofDirectory: digest)
         case .list:
             guard let more = linkReader?.links(inList: try read(digest)) else {
                 throw .corrupt("the list \(digest) does not decode")

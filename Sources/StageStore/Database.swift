@@ -8,50 +8,6 @@ import Glibc
 import StageSystem
 import Synchronization
 
-/// The tables of the index. Keys and values are bytes; each table's owner defines them.
-public enum Table: String, CaseIterable, Sendable {
-    /// Content digest -> where it is stored.
-    case contents
-    /// Step key -> step record.
-    case records
-    /// (input identity, result identity) -> the step key that first led there.
-    case outcomes
-    /// (object, object) -> diff ID and size of the layer between two trees.
-    case layers
-    /// Canonical reference -> image ID.
-    case tags
-    /// Image ID -> stored image.
-    case images
-    /// What was built (Dockerfile and context) -> the record of its last build.
-    case builds
-    /// Small facts about the store itself.
-    case facts
-    /// Step key -> the day a record was last used on.
-    case uses
-    /// Content digest -> the generation it was given up in, and where it is stored.
-    case condemned
-
-    /// Its place in `allCases`: what is found by it is found sooner than by the name.
-    var place: Int {
-        switch self {
-        case .contents: 0
-        case .records: 1
-        case .outcomes: 2
-        case .layers: 3
-        case .tags: 4
-        case .images: 5
-        case .builds: 6
-        case .facts: 7
-        case .uses: 8
-        case .condemned: 9
-        }
-    }
-
-    public static func == (a: Table, b: Table) -> Bool { a.place == b.place }
-
-    public func hash(into hasher: inout Hasher) { hasher.combine(place) }
-}
-
 /// An LMDB environment with one named database a table.
 ///
 /// `@unchecked Sendable`: LMDB environments may be used from any thread (opened with MDB_NOTLS); nothing else is mutable.
@@ -372,23 +328,33 @@ private func get<R>(
     return body(bytes(of: value))
 }
 
-/// All pairs as they are stored, in key order.
-private func pairs(
-    _ transaction: OpaquePointer, _ handle: MDB_dbi, _ table: Table
-) throws(StoreError) -> [(key: [UInt8], value: [UInt8])] {
+/// Goes through all pairs as they are stored, in key order.
+private func eachPair(
+    _ transaction: OpaquePointer, _ handle: MDB_dbi, _ table: Table,
+    _ body: (_ key: MDB_val, _ value: MDB_val) throws(StoreError) -> Void
+) throws(StoreError) {
     var cursor: OpaquePointer?
     try check(mdb_cursor_open(transaction, handle, &cursor), "list \(table.rawValue)")
     defer { mdb_cursor_close(cursor) }
-    var pairs: [(key: [UInt8], value: [UInt8])] = []
     var key = MDB_val()
     var value = MDB_val()
     var status = mdb_cursor_get(cursor, &key, &value, MDB_FIRST)
     while status == 0 {
-        try checkBounds(value)
-        pairs.append((Array(bytes(of: key)), Array(bytes(of: value))))
+        try body(key, value)
         status = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)
     }
     if status != MDB_NOTFOUND { try check(status, "list \(table.rawValue)") }
+}
+
+/// All pairs as they are stored, in key order.
+private func pairs(
+    _ transaction: OpaquePointer, _ handle: MDB_dbi, _ table: Table
+) throws(StoreError) -> [(key: [UInt8], value: [UInt8])] {
+    var pairs: [(key: [UInt8], value: [UInt8])] = []
+    try eachPair(transaction, handle, table) { key, value throws(StoreError) in
+        try checkBounds(value)
+        pairs.append((Array(bytes(of: key)), Array(bytes(of: value))))
+    }
     return pairs
 }
 
@@ -398,22 +364,13 @@ private func visit(
     _ damaged: (([UInt8]) -> Void)?,
     _ body: (UnsafeRawBufferPointer, UnsafeRawBufferPointer) throws(StoreError) -> Void
 ) throws(StoreError) {
-    var cursor: OpaquePointer?
-    try check(mdb_cursor_open(transaction, handle, &cursor), "list \(table.rawValue)")
-    defer { mdb_cursor_close(cursor) }
-    var key = MDB_val()
-    var value = MDB_val()
-    var status = mdb_cursor_get(cursor, &key, &value, MDB_FIRST)
-    while status == 0 {
+    try eachPair(transaction, handle, table) { key, value throws(StoreError) in
         var isWithin = true
         if isSnapshot { do throws(StoreError) { try checkBounds(value) } catch { isWithin = false } }
         if isWithin, let content = CheckedValue.open(bytes(of: value), keyBytes: bytes(of: key)) {
-            try body(bytes(of: key), content)
-        } else {
-            guard let damaged else { throw CheckedValue.damaged(table, Array(bytes(of: key))) }
-            damaged(Array(bytes(of: key)))
+            return try body(bytes(of: key), content)
         }
-        status = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)
+        guard let damaged else { throw CheckedValue.damaged(table, Array(bytes(of: key))) }
+        damaged(Array(bytes(of: key)))
     }
-    if status != MDB_NOTFOUND { try check(status, "list \(table.rawValue)") }
 }

@@ -2,6 +2,7 @@
 // known to those who set them, and told by a `LinkReader`.
 
 import StageHash
+import StageSystem
 
 /// One thing that something else cannot do without.
 public enum Link: Hashable, Sendable {
@@ -37,7 +38,7 @@ extension DirectoryObject {
             let count = walk.u32()
         else { return false }
         for _ in 0..<count {
-            guard walk.frame(), let raw = walk.u8(), let kind = FileKind(rawValue: raw) else { return false }
+            guard walk.frame(), let raw = walk.u8(), let kind = FileType(rawValue: raw) else { return false }
             if kind == .directory {
                 guard walk.skip(32), let object = walk.digest() else { return false }
                 directory(object)
@@ -51,18 +52,13 @@ extension DirectoryObject {
             case .symlink: guard walk.frame() else { return false }
             case .fifo: break
             case .characterDevice, .blockDevice: guard walk.skip(8) else { return false }
-            case .directory: return false
+            case .directory, .socket: return false
             }
             guard let touched = walk.u8(), touched <= 1, walk.skip(touched == 1 ? 32 : 0), walk.skip(8) else {
                 return false
             }
         }
         return walk.position == bytes.count
-    }
-
-    private enum FileKind: UInt8 {
-        case file = 1
-        case directory, symlink, fifo, characterDevice, blockDevice
     }
 }
 

@@ -96,7 +96,8 @@ extension Store {
         throw .missing(id.withUnsafeBytes { Digest(bytes: $0) } ?? .zero)
     }
 
-    private func links(ofDirectory digest: Digest) throws(StoreError) -> [Link] {
+    /// What a directory names, by reading it.
+    func links(ofDirectory digest: Digest) throws(StoreError) -> [Link] {
         var links: [Link] = []
         let decodes = try read(digest).withUnsafeBytes { raw in
             DirectoryObject.visitLinks(in: raw) {
@@ -109,7 +110,8 @@ extension Store {
         return links
     }
 
-    private func links(of entry: ContentEntry) throws(StoreError) -> [Link] {
+    /// The list and the chunks of a content that has such.
+    func links(of entry: ContentEntry) throws(StoreError) -> [Link] {
         guard case .chunked(_, let list) = entry else { return [] }
         var bytes = try read(list)
         return [.content(list)]

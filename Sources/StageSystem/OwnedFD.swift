@@ -51,6 +51,14 @@ public func writeAll(_ fd: CInt, _ bytes: UnsafeRawBufferPointer, _ subject: Str
     }
 }
 
+/// Writes all of `bytes`.
+public func writeAll(_ fd: CInt, _ bytes: [UInt8], _ subject: String = "") throws(SystemError) {
+    let result: Result<Void, SystemError> = bytes.withUnsafeBytes { buffer in
+        do throws(SystemError) { return .success(try writeAll(fd, buffer, subject)) } catch { return .failure(error) }
+    }
+    try result.get()
+}
+
 /// Writes all of `bytes` at `offset`.
 public func writeAll(
     _ fd: CInt, _ bytes: UnsafeRawBufferPointer, at offset: Int64, _ subject: String = ""
@@ -116,12 +124,7 @@ public func writeFile(_ path: String, _ bytes: [UInt8], mode: mode_t = 0o644) th
     let temporary = "\(path).\(getpid()).\(UInt32.random(in: 0...UInt32.max)).new"
     do throws(SystemError) {
         let fd = try OwnedFD.open(temporary, O_WRONLY | O_CREAT | O_EXCL, mode: mode)
-        let result: Result<Void, SystemError> = bytes.withUnsafeBytes { buffer in
-            do throws(SystemError) { return .success(try writeAll(fd.raw, buffer, path)) } catch {
-                return .failure(error)
-            }
-        }
-        try result.get()
+        try writeAll(fd.raw, bytes, path)
         try retrying("fsync", path) { fsync(fd.raw) }
         try retrying("rename", path) { rename(temporary, path) }
     } catch {
@@ -135,12 +138,7 @@ public func writeFile(_ path: String, _ bytes: [UInt8], mode: mode_t = 0o644) th
 
 /// Writes `bytes` to `path` so that a reader finds the old file or the new one; not synced.
 public func replaceFile(_ path: String, _ bytes: [UInt8], mode: mode_t = 0o644) throws(SystemError) {
-    try replaceFile(path, mode: mode) { fd throws(SystemError) in
-        let result: Result<Void, SystemError> = bytes.withUnsafeBytes { buffer in
-            do throws(SystemError) { return .success(try writeAll(fd, buffer, path)) } catch { return .failure(error) }
-        }
-        try result.get()
-    }
+    try replaceFile(path, mode: mode) { fd throws(SystemError) in try writeAll(fd, bytes, path) }
 }
 
 /// Puts what `write` writes to the descriptor that it is given at `path`, so that a reader finds the old file or the new one;

@@ -25,7 +25,7 @@ struct UsageText {
         text += section(
             "STEPS", ["SIZE", "EXCLUSIVE", "TOOK"], limit,
             usage.steps.map { step in
-                ([sizeText(step.bytes), sizeText(step.exclusive), durationText(step.seconds)], title(step))
+                ([sizeText(step.bytes), sizeText(step.exclusive), durationText(step.seconds)], step.label)
             })
         text += section("CACHE MOUNTS", ["SIZE", "LAST USED"], limit, usage.caches.map(row))
         if verbose {
@@ -42,10 +42,6 @@ struct UsageText {
         }
         rows.append(["total", "", sizeText(usage.total)])
         return tableText(header: ["KIND", "COUNT", "SIZE"], rows: rows)
-    }
-
-    private func title(_ step: StoreUsage.Step) -> String {
-        step.stage.isEmpty ? step.title : "[\(step.stage)] \(step.title)"
     }
 
     private func row(_ place: StoreUsage.Place) -> ([String], String) {
@@ -119,13 +115,6 @@ func fittedTable(header: [String], rows: [[String]]) -> String {
 
 /// `text`, cut with an ellipsis where it takes more columns.
 private func shortened(_ text: String, to width: Int) -> String {
-    if text.columns <= width { return text }
-    var result = ""
-    var used = 1
-    for character in text {
-        used += character.columns
-        if used > width { break }
-        result.append(character)
-    }
-    return result + "…"
+    // A line leaves the last column of its terminal free.
+    StyledLine([(text, .plain)]).text(width: width + 1, colours: false)
 }
