@@ -120,7 +120,10 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(
             name: "StageImageTests",
-            dependencies: ["StageImage", "StageGraph", "StageStore", "StageHash", "StageSystem"], swiftSettings: strict),
+            dependencies: [
+                "StageConformance", "StageImage", "StageGraph", "StageStore", "StageHash", "StageSystem",
+            ],
+            swiftSettings: strict),
         .testTarget(name: "StageGraphTests", dependencies: ["StageGraph", "StageHash"], swiftSettings: strict),
 
         .testTarget(
@@ -149,21 +152,23 @@ let package = Package(
             name: "context-example", dependencies: ["StageContext", "StageSystem"], path: "Examples/context",
             swiftSettings: strict),
         .executableTarget(
-            name: "StoreProbe", dependencies: ["StageStore", "StageHash", "StageSystem"], path: "Tests/StoreProbe",
-            swiftSettings: strict),
+            name: "StoreProbe", dependencies: ["StageConformance", "StageStore", "StageHash", "StageSystem"],
+            path: "Tests/StoreProbe", swiftSettings: strict),
         .testTarget(
             name: "StageStoreTests",
             dependencies: ["StageConformance", "StageStore", "StageHash", "StageSystem", "StoreProbe", "CLMDB"],
             exclude: ["Disk"], swiftSettings: strict),
         .testTarget(name: "StageSystemTests", dependencies: ["StageSystem", "StoreProbe"], swiftSettings: strict),
-        .testTarget(name: "EndToEndTests", swiftSettings: strict),
+        .testTarget(name: "EndToEndTests", dependencies: ["StageConformance"], swiftSettings: strict),
         .testTarget(
-            name: "StageContextTests", dependencies: ["StageContext"], exclude: ["Vectors"], swiftSettings: strict),
+            name: "StageContextTests", dependencies: ["StageConformance", "StageContext"], exclude: ["Vectors"],
+            swiftSettings: strict),
         .testTarget(
             name: "StageDockerfileTests", dependencies: ["StageDockerfile", "StageGraph"], swiftSettings: strict),
         .testTarget(
             name: "FuzzTests",
-            dependencies: ["StageDockerfile", "StageContext", "StageEngine", "StageGraph"], swiftSettings: strict),
+            dependencies: ["StageConformance", "StageDockerfile", "StageContext", "StageEngine", "StageGraph"],
+            swiftSettings: strict),
         .testTarget(name: "ArchitectureTests", swiftSettings: strict),
         .testTarget(name: "StageHashTests", dependencies: ["StageHash"], swiftSettings: strict),
     ]

@@ -26,7 +26,7 @@ extension EndToEnd {
         }
 
         private func runs(_ context: String) async throws -> String {
-            try await Lab.build("-t", "counted:1", context)
+            _ = try await Lab.build("-t", "counted:1", context)
             let shown = try await Lab.stagerun("run", "--rm", "counted:1", "cat", "/runs")
             return shown.output.trimmingCharacters(in: .whitespacesAndNewlines)
         }

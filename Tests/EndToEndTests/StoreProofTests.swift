@@ -6,22 +6,11 @@
 // STAGERUN_PROOF_FLIPS   how many bytes are flipped (500 for the full proof)
 
 import Foundation
+import StageConformance
 import Testing
 
 extension EndToEnd {
     @Suite(.serialized) struct StoreProof {
-        private struct Random: RandomNumberGenerator {
-            var state: UInt64
-
-            mutating func next() -> UInt64 {
-                state &+= 0x9E37_79B9_7F4A_7C15
-                var z = state
-                z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-                z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-                return z ^ (z >> 31)
-            }
-        }
-
         private static func setting(_ name: String) -> Int? {
             ProcessInfo.processInfo.environment[name].flatMap { Int($0) }
         }
@@ -60,7 +49,7 @@ extension EndToEnd {
         private func start(_ arguments: [String]) throws -> RunningCommand { try Lab.start(arguments, root: root) }
 
         /// What the rounds do, by chance.
-        private func arguments(_ random: inout Random) -> [String] {
+        private func arguments(_ random: inout SeededGenerator) -> [String] {
             let number = Int.random(in: 0..<contexts.count, using: &random)
             switch Int.random(in: 0..<10, using: &random) {
             case 0...4: return ["build", "--progress", "plain", "-t", "proof:\(number)", contexts[number]]
@@ -90,7 +79,7 @@ extension EndToEnd {
         }
 
         @Test func killedAtRandomMomentsNothingIsLost() async throws {
-            var random = Random(state: seed)
+            var random = SeededGenerator(seed: seed)
             let rounds = Self.setting("STAGERUN_PROOF_ROUNDS") ?? 24
             for round in 0..<rounds {
                 let arguments = self.arguments(&random)
@@ -118,7 +107,7 @@ extension EndToEnd {
             try await withThrowingTaskGroup(of: Int.self) { group in
                 for worker in 0..<8 {
                     group.addTask {
-                        var random = Random(state: seed &+ UInt64(worker) &* 1000)
+                        var random = SeededGenerator(seed: seed &+ UInt64(worker) &* 1000)
                         var done = 0
                         while ContinuousClock.now < end {
                             try await self.turn(worker, &random)
@@ -140,7 +129,7 @@ extension EndToEnd {
         }
 
         /// What one of eight processes does once: builds and looks at what was built, prunes, or verifies.
-        private func turn(_ worker: Int, _ random: inout Random) async throws {
+        private func turn(_ worker: Int, _ random: inout SeededGenerator) async throws {
             let number = Int.random(in: 0..<contexts.count, using: &random)
             let name = "worker:\(worker)"
             let arguments: [String]
@@ -164,7 +153,7 @@ extension EndToEnd {
         // MARK: Bit rot
 
         @Test func aFlippedByteIsNamedAndHealed() async throws {
-            var random = Random(state: seed)
+            var random = SeededGenerator(seed: seed)
             for number in 0..<2 {
                 try expectSuccess(await (try start(["build", "-t", "proof:\(number)", contexts[number]])).wait())
             }
@@ -179,7 +168,7 @@ extension EndToEnd {
         }
 
         /// Flips a byte; gives the file's path in the store. Workspaces and cache mounts are no part of what is verified.
-        private func rottenFile(_ random: inout Random) throws -> String {
+        private func rottenFile(_ random: inout SeededGenerator) throws -> String {
             let directories =
                 Int.random(in: 0..<10, using: &random) < 7 ? ["packs"] : ["packs", "index", "contexts", ""]
             var files: [String] = []

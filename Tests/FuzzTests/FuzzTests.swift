@@ -1,6 +1,7 @@
 // Anything may come in: no crash, no hang, and every refusal says where. One second a target; CI gives each a minute.
 
 import Foundation
+import StageConformance
 import StageGraph
 import Testing
 
@@ -29,7 +30,7 @@ private func require(_ holds: Bool, _ promise: @autoclosure () -> String) throws
     @Test(.timeLimit(.minutes(60)), arguments: targets)
     func nothingBreaks(_ target: FuzzTarget) throws {
         print("fuzzing \(target.name): STAGERUN_FUZZ_SEED=\(FuzzRun.seed) STAGERUN_FUZZ_SECONDS=\(FuzzRun.seconds)")
-        var random = Seeded(state: FuzzRun.seed)
+        var random = SeededGenerator(seed: FuzzRun.seed)
         let end = ContinuousClock.now + .seconds(FuzzRun.seconds)
         var round = 0
         var taken = 0

@@ -1,19 +1,7 @@
 // Seeded mutation of inputs: every run can be repeated from its seed.
 
 import Foundation
-
-/// A small generator with a seed.
-struct Seeded: RandomNumberGenerator {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-        return z ^ (z >> 31)
-    }
-}
+import StageConformance
 
 /// How long each target runs, and from which seed: `STAGERUN_FUZZ_SECONDS`, `STAGERUN_FUZZ_SEED`.
 enum FuzzRun {
@@ -30,13 +18,13 @@ struct Corpus: Sendable {
     /// Put in anywhere: what the grammar gives a meaning to.
     var fragments: [String]
 
-    func input(_ round: Int, _ random: inout Seeded) -> [UInt8] {
+    func input(_ round: Int, _ random: inout SeededGenerator) -> [UInt8] {
         var bytes = Array(inputs[round % inputs.count].utf8)
         for _ in 0..<Int.random(in: 1...4, using: &random) { mutate(&bytes, &random) }
         return bytes
     }
 
-    private func mutate(_ bytes: inout [UInt8], _ random: inout Seeded) {
+    private func mutate(_ bytes: inout [UInt8], _ random: inout SeededGenerator) {
         let place = Int.random(in: 0...bytes.count, using: &random)
         let end = min(bytes.count, place + Int.random(in: 1...20, using: &random))
         switch Int.random(in: 0..<6, using: &random) {

@@ -2,6 +2,7 @@
 // that is too simple to be wrong.
 
 import Glibc
+import StageConformance
 import StageContext
 import StageSystem
 import Testing
@@ -54,7 +55,7 @@ struct IgnoreVectorTests {
     }
 
     @Test func agreesWithNaiveMatcher() throws {
-        var random = SeededRandom(seed: 42)
+        var random = SeededGenerator(seed: 42)
         let names = ["a", "b", "ab", "ba", "c.d", "e"]
         for _ in 0..<4000 {
             var lines: [(negated: Bool, pattern: String)] = []
@@ -84,19 +85,5 @@ struct IgnoreVectorTests {
                 #expect(rules.isIgnored(Array(name.utf8), isDirectory: false) == expected, "\(text) on \(name)")
             }
         }
-    }
-}
-
-/// SplitMix64: the same numbers on every run.
-struct SeededRandom: RandomNumberGenerator {
-    private var state: UInt64
-    init(seed: UInt64) { state = seed }
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-        return z ^ (z >> 31)
     }
 }

@@ -2,6 +2,7 @@
 
 import CLinux
 import Glibc
+import StageConformance
 import StageContext
 import StageStore
 import StageSystem
@@ -11,7 +12,7 @@ import Testing
 struct IndexModelTests {
     private struct Change {
         let fixture: Fixture
-        var random: SeededRandom
+        var random: SeededGenerator
         var paths: [String] = []
 
         /// A directory of the context, relative.
@@ -51,7 +52,7 @@ struct IndexModelTests {
     @Test(arguments: 0..<12)
     func indexedScanGivesTheSameTree(seed: Int) async throws {
         let fixture = try Fixture()
-        var change = Change(fixture: fixture, random: SeededRandom(seed: UInt64(seed)))
+        var change = Change(fixture: fixture, random: SeededGenerator(seed: UInt64(seed)))
         for _ in 0..<60 { try change.apply() }
         for round in 0..<25 {
             for _ in 0..<Int.random(in: 0..<4, using: &change.random) { try change.apply() }

@@ -1,5 +1,6 @@
 // Many patterns at once against each by itself: what the tables leave out must not match.
 
+import StageConformance
 import StageContext
 import StageSystem
 import Testing
@@ -11,13 +12,13 @@ struct PatternLookupTests {
         "aaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
     ]
 
-    private func text(_ pieces: [String], _ most: Int, _ random: inout SeededRandom) -> String {
+    private func text(_ pieces: [String], _ most: Int, _ random: inout SeededGenerator) -> String {
         (0..<Int.random(in: 1...most, using: &random)).map { _ in pieces.randomElement(using: &random) ?? "" }.joined()
     }
 
     @Test(arguments: 0..<40)
     func manyPatternsDecideAsEachByItself(seed: Int) throws {
-        var random = SeededRandom(seed: UInt64(seed))
+        var random = SeededGenerator(seed: UInt64(seed))
         var lines: [String] = []
         while lines.count < 30 {
             let line = (Bool.random(using: &random) ? "" : "!") + text(Self.pieces, 5, &random)

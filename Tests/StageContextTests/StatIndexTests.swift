@@ -2,6 +2,7 @@
 
 import CLinux
 import Glibc
+import StageConformance
 import StageContext
 import StageHash
 import StageStore
@@ -207,7 +208,7 @@ struct StatIndexTests {
         fixture.settle()
         let first = try await fixture.scan()
         let good = try readFile(fixture.index)
-        var random = SeededRandom(seed: 7)
+        var random = SeededGenerator(seed: 7)
         for _ in 0..<200 {
             var bad = good
             switch Int.random(in: 0..<3, using: &random) {

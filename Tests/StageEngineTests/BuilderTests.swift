@@ -1,5 +1,6 @@
 // The builder with an executor that edits trees by rule: no root, no disk, every run counted.
 
+import StageConformance
 import StageGraph
 import StageHash
 import StageStore
@@ -226,18 +227,5 @@ final class EventList: Sendable {
         }
         let second = try await bench.build(bench.graph(operations))
         #expect(second.ran.count == reached.count, "seed \(seed)")
-    }
-}
-
-/// SplitMix64: the same numbers on every machine.
-struct SeededGenerator: RandomNumberGenerator {
-    private var state: UInt64
-    init(seed: UInt64) { state = seed }
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-        return z ^ (z >> 31)
     }
 }

@@ -23,27 +23,13 @@ import Testing
     }
 
     /// Remembers by the key alone: the last record that led from one tree to another counts, not the first.
-    private struct LastOutcomes: DirectorySink, ContentSink, StepCache {
+    private struct LastOutcomes: MemoryBacked {
         let store = MemoryStore()
 
-        func record(_ key: StepKey) throws(StoreError) -> StepRecord? { try store.record(key) }
-        func outcome(from input: TreeRef?, to result: TreeRef) throws(StoreError) -> StepRecord? {
-            try store.outcome(from: input, to: result)
-        }
         func keep(_ record: StepRecord) throws(StoreError) {
-            let key = (record.input?.identity ?? .zero).bytes + record.result.identity.bytes
-            store.set(.outcomes, key, nil)
+            store.set(.outcomes, record.outcomeKey, nil)
             try store.keep(record)
         }
-
-        func size(of digest: Digest) throws(StoreError) -> UInt64? { try store.size(of: digest) }
-        func withContent(
-            _ digest: Digest, _ body: (UnsafeRawBufferPointer) throws(StoreError) -> Void
-        ) throws(StoreError) { try store.withContent(digest, body) }
-        func put(_ bytes: UnsafeRawBufferPointer) throws(StoreError) -> Digest { try store.put(bytes) }
-        func ingest() throws(StoreError) -> any ContentIngest { try store.ingest() }
-        func directory(_ object: Digest) throws(StoreError) -> DirectoryObject { try store.directory(object) }
-        func put(_ directory: DirectoryObject) throws(StoreError) -> TreeRef { try store.put(directory) }
     }
 
     @Test func aCacheThatMovesOutcomesIsFoundOut() async {

@@ -1,5 +1,6 @@
 // The whole engine on steps of own kinds: arithmetic, every look-up and every run counted.
 
+import StageConformance
 import StageGraph
 import StageHash
 import StageStore
@@ -45,8 +46,28 @@ final class Results<Value: Sendable>: Sendable {
     var all: [Value] { values.withLock { $0 } }
 }
 
+/// A store that is one in memory, but for what it does otherwise.
+protocol MemoryBacked: DirectorySink, ContentSink, StepCache {
+    var store: MemoryStore { get }
+}
+
+extension MemoryBacked {
+    func record(_ key: StepKey) throws(StoreError) -> StepRecord? { try store.record(key) }
+    func outcome(from input: TreeRef?, to result: TreeRef) throws(StoreError) -> StepRecord? {
+        try store.outcome(from: input, to: result)
+    }
+    func size(of digest: Digest) throws(StoreError) -> UInt64? { try store.size(of: digest) }
+    func withContent(
+        _ digest: Digest, _ body: (UnsafeRawBufferPointer) throws(StoreError) -> Void
+    ) throws(StoreError) { try store.withContent(digest, body) }
+    func put(_ bytes: UnsafeRawBufferPointer) throws(StoreError) -> Digest { try store.put(bytes) }
+    func ingest() throws(StoreError) -> any ContentIngest { try store.ingest() }
+    func directory(_ object: Digest) throws(StoreError) -> DirectoryObject { try store.directory(object) }
+    func put(_ directory: DirectoryObject) throws(StoreError) -> TreeRef { try store.put(directory) }
+}
+
 /// A store in memory that counts look-ups.
-final class CountingStore: DirectorySink, ContentSink, StepCache {
+final class CountingStore: MemoryBacked {
     let store = MemoryStore()
     private let counts = Mutex((lookups: 0, kept: 0))
 
@@ -57,21 +78,10 @@ final class CountingStore: DirectorySink, ContentSink, StepCache {
         counts.withLock { $0.lookups += 1 }
         return try store.record(key)
     }
-    func outcome(from input: TreeRef?, to result: TreeRef) throws(StoreError) -> StepRecord? {
-        try store.outcome(from: input, to: result)
-    }
     func keep(_ record: StepRecord) throws(StoreError) {
         counts.withLock { $0.kept += 1 }
         try store.keep(record)
     }
-    func size(of digest: Digest) throws(StoreError) -> UInt64? { try store.size(of: digest) }
-    func withContent(
-        _ digest: Digest, _ body: (UnsafeRawBufferPointer) throws(StoreError) -> Void
-    ) throws(StoreError) { try store.withContent(digest, body) }
-    func put(_ bytes: UnsafeRawBufferPointer) throws(StoreError) -> Digest { try store.put(bytes) }
-    func ingest() throws(StoreError) -> any ContentIngest { try store.ingest() }
-    func directory(_ object: Digest) throws(StoreError) -> DirectoryObject { try store.directory(object) }
-    func put(_ directory: DirectoryObject) throws(StoreError) -> TreeRef { try store.put(directory) }
 }
 
 struct NoCommands: Executor {

@@ -1,5 +1,6 @@
 // gzip and zstd in both directions, against the real tools, and with damage.
 
+import StageConformance
 import StageHash
 import StageStore
 import StageSystem
@@ -33,7 +34,7 @@ private func plain(_ bytes: [UInt8], limit: UInt64 = .max) throws -> [UInt8] {
 
 /// Text that compresses, with some noise in it.
 private func sample(_ count: Int) -> [UInt8] {
-    var random = Seeded(state: 3)
+    var random = SeededGenerator(seed: 3)
     return (0..<count).map { $0 % 7 == 0 ? UInt8.random(in: 0...255, using: &random) : UInt8($0 / 100 & 63) }
 }
 
@@ -80,7 +81,7 @@ private func sample(_ count: Int) -> [UInt8] {
     }
 
     @Test func damageIsNoticed() throws {
-        var random = Seeded(state: 11)
+        var random = SeededGenerator(seed: 11)
         let bytes = sample(50_000)
         for packed in [try gzip(bytes), try zstd(bytes)] {
             for _ in 0..<300 {
@@ -112,7 +113,7 @@ private func sample(_ count: Int) -> [UInt8] {
             for length in [7, 20, one.count / 2, one.count - 1] {
                 #expect(throws: ImageError.self, "\(tool) \(length)") { try plain(Array(one[..<length])) }
             }
-            var random = Seeded(state: 12)
+            var random = SeededGenerator(seed: 12)
             for _ in 0..<40 {
                 var damaged = one
                 damaged[Int.random(in: 6..<one.count, using: &random)] ^= UInt8.random(in: 1...255, using: &random)

@@ -1,5 +1,6 @@
 // Layers onto trees and back: the rules of OCI layers, hostile members, and that what is derived says just the difference.
 
+import StageConformance
 import StageHash
 import StageStore
 import StageSystem
@@ -260,7 +261,7 @@ import Testing
 
     /// Random trees: the derived layer, applied to the old tree, gives the new one; and it is always the same.
     @Test func deriveThenApplyGivesTheNewTree() throws {
-        var random = Seeded(state: 7)
+        var random = SeededGenerator(seed: 7)
         var previous: TreeRef?
         for _ in 0..<300 {
             let next = try #require(try tree([randomLayer(&random)], in: store))
@@ -272,7 +273,7 @@ import Testing
         }
     }
 
-    private func randomLayer(_ random: inout Seeded) -> [Item] {
+    private func randomLayer(_ random: inout SeededGenerator) -> [Item] {
         var items: [Item] = []
         var files: [String] = []
         for _ in 0..<Int.random(in: 0...25, using: &random) {

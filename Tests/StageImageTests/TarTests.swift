@@ -1,5 +1,6 @@
 // The archive format: what we write is what Go writes, and others read it; what others write, we read.
 
+import StageConformance
 import StageHash
 import StageStore
 import StageSystem
@@ -220,7 +221,7 @@ import Testing
 
     /// Random damage never crashes, and what still reads gives its very bytes back.
     @Test func damagedArchivesNeverCrash() throws {
-        var random = Seeded(state: 42)
+        var random = SeededGenerator(seed: 42)
         var special = TarMember(path: Array("x".utf8), kind: .file, size: 5, mode: 0o644)
         special.xattrs = [XAttr(name: Array("user.a".utf8), value: [1, 2, 3])]
         let base = try archive([

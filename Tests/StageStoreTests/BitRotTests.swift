@@ -3,6 +3,7 @@
 // STAGERUN_BIT_ROT says how many bytes are flipped (default 120); STAGERUN_SEED replays the one that failed.
 
 import Foundation
+import StageConformance
 import StageHash
 import StageStore
 import StageSystem
@@ -48,7 +49,7 @@ import Testing
             ?? Array(1...(environment["STAGERUN_BIT_ROT"].flatMap { UInt64($0) } ?? 120))
         var outcomes: [String: Int] = [:]
         for seed in seeds {
-            var random = SplitMix(seed: seed)
+            var random = SeededGenerator(seed: seed)
             // Each file as often as another, however small: the index would hardly be met otherwise.
             let file = files[Int(random.next() % UInt64(files.count))]
             let offset = Int(random.next() % UInt64(file.bytes.count))

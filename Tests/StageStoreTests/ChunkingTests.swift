@@ -1,6 +1,7 @@
 // Large contents: an edit costs its edit, zeros cost nothing, and the way the bytes come plays no part.
 
 import Foundation
+import StageConformance
 import StageHash
 import StageStore
 import StageSystem
@@ -24,7 +25,7 @@ import Testing
     }
 
     @Test func anEditCostsItsEdit() throws {
-        var random = SplitMix(seed: 1)
+        var random = SeededGenerator(seed: 1)
         let original = random.bytes(24 << 20)
         let whole = try growth { _ = try store.put(original) }
         #expect(whole > original.count && whole < original.count + original.count / 500)
@@ -45,7 +46,7 @@ import Testing
     }
 
     @Test func whatContentsShareIsKeptOnce() throws {
-        var random = SplitMix(seed: 2)
+        var random = SeededGenerator(seed: 2)
         let shared = random.bytes(6 << 20)
         let contents = (0..<3).map { _ in random.bytes(300_000) + shared + random.bytes(300_000) }
         let first = try growth { _ = try store.put(contents[0]) }
@@ -60,7 +61,7 @@ import Testing
     }
 
     @Test func repeatsInOneContentAreKeptOnce() throws {
-        var random = SplitMix(seed: 3)
+        var random = SeededGenerator(seed: 3)
         let piece = random.bytes(2 << 20)
         let bytes = piece + piece + piece + piece
         let grown = try growth { _ = try store.put(bytes) }
@@ -69,7 +70,7 @@ import Testing
     }
 
     @Test func zerosBetweenDataCostNothing() throws {
-        var random = SplitMix(seed: 4)
+        var random = SeededGenerator(seed: 4)
         let data = random.bytes(700_000)
         let bytes = data + [UInt8](repeating: 0, count: 40 << 20) + data + [UInt8](repeating: 0, count: 1 << 20) + [1]
         let grown = try growth { _ = try store.put(bytes) }
@@ -80,7 +81,7 @@ import Testing
     /// A list that is longer than a block is in chunks itself.
     @Test func aListOfLists() throws {
         // 700 MiB of which little is stored: 1 MiB over and over, moved by a number so that cuts fall alike.
-        var random = SplitMix(seed: 5)
+        var random = SeededGenerator(seed: 5)
         let piece = random.bytes(1 << 20)
         let ingest = try store.ingest()
         var hasher = DigestHasher()
@@ -102,7 +103,7 @@ import Testing
 
     /// A missing or changed chunk is an error that names it.
     @Test func whatAChunkLacksIsSaid() throws {
-        var random = SplitMix(seed: 6)
+        var random = SeededGenerator(seed: 6)
         let bytes = random.bytes(1 << 20)
         let digest = try store.put(bytes)
         try store.commit()

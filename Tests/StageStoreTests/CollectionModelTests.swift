@@ -4,6 +4,7 @@
 // STAGERUN_MODEL_RUNS says how many seeds are tried (default 12); STAGERUN_SEED replays the one that failed.
 
 import Foundation
+import StageConformance
 import StageHash
 import StageSystem
 import StoreProbe
@@ -56,7 +57,7 @@ private struct DirectoryLinks: LinkReader {
 
 private struct Game {
     let scratch: Scratch
-    var random: SplitMix
+    var random: SeededGenerator
     var builders: [Builder]
     let collector: Store
     /// All directories ever made, with what each leads to directly.
@@ -65,7 +66,7 @@ private struct Game {
 
     init(seed: UInt64) throws {
         scratch = try Scratch()
-        random = SplitMix(seed: seed)
+        random = SeededGenerator(seed: seed)
         let path = scratch.store
         builders = try (0..<3).map { _ in try Builder(path) }
         collector = try Store(path: path, links: DirectoryLinks())
@@ -97,7 +98,7 @@ private struct Game {
         var items: [DirectoryObject.Item] = []
         var (directories, files): ([TreeRef], [Digest]) = ([], [])
         for number in 0..<(1 + below(3)) {
-            var bytes = SplitMix(seed: UInt64(below(25)))
+            var bytes = SeededGenerator(seed: UInt64(below(25)))
             // Now and then a large one, of chunks.
             let size = below(12) == 0 ? 700_000 : 3000 + below(4) * 1000
             let digest = try builders[who].store.put(bytes.bytes(size))

@@ -1,6 +1,7 @@
 // What is collected, what a lease keeps, what a commit takes back, and that packs are compacted under readers.
 
 import Foundation
+import StageConformance
 import StageHash
 import StageSystem
 import StoreProbe
@@ -33,7 +34,7 @@ private struct TestLinks: LinkReader {
 
     /// A tree of files with random bytes, all in one directory.
     private func tree(_ store: Store, seed: UInt64, files: Int = 10, size: Int = 20_000) throws -> TreeRef {
-        var random = SplitMix(seed: seed)
+        var random = SeededGenerator(seed: seed)
         let items = try (0..<files).map { index in
             let bytes = random.bytes(size)
             return DirectoryObject.Item(
@@ -48,6 +49,31 @@ private struct TestLinks: LinkReader {
     private func record(_ store: Store, _ name: String, _ tree: TreeRef) throws {
         store.set(.records, Digest.of(name).bytes, tree.object.bytes)
         try store.commit()
+    }
+
+    /// A directory of its own that names a tree.
+    private func directory(_ store: Store, naming tree: TreeRef) throws -> TreeRef {
+        try store.put(
+            DirectoryObject(
+                attributes: Attributes(mode: 0o700), items: [.init(name: FileName("sub"), entry: .directory(tree))]))
+    }
+
+    /// Two processes and a tree that one recorded; the other has no lease.
+    private func recorded() throws -> (builder: Store, collector: Store, tree: TreeRef) {
+        let (builder, collector) = (try open(), try open())
+        collector.rest()
+        let old = try tree(builder, seed: 1)
+        try record(builder, "old", old)
+        return (builder, collector, old)
+    }
+
+    /// Takes one value away, by a census of a moment ago.
+    private func take(
+        _ table: Table, _ name: String, _ store: Store, _ census: Census, under lease: CollectorLease
+    ) throws {
+        var removal = Removal()
+        removal.items = [(table, Digest.of(name).bytes)]
+        _ = try store.collect(removal, from: census, deadShare: 0.1, under: lease)
     }
 
     @discardableResult
@@ -107,7 +133,7 @@ private struct TestLinks: LinkReader {
 
     @Test func listsAndChunksAreFollowed() throws {
         let store = try open()
-        var random = SplitMix(seed: 4)
+        var random = SeededGenerator(seed: 4)
         let large = try store.put(random.bytes(3_000_000))
         let small = try store.put(random.bytes(5000))
         let list = try store.put(large.bytes + small.bytes)
@@ -124,10 +150,7 @@ private struct TestLinks: LinkReader {
     // MARK: Leases
 
     @Test func aLeaseKeepsWhatWasGivenUp() throws {
-        let (builder, collector) = (try open(), try open())
-        collector.rest()
-        let old = try tree(builder, seed: 1)
-        try record(builder, "old", old)
+        let (builder, collector, old) = try recorded()
         let collected = try collect(collector, dropping: "old")
         #expect(collected.freed == 0 && collected.awaiting > 200_000)
         try readAll(builder, old)
@@ -138,15 +161,10 @@ private struct TestLinks: LinkReader {
     }
 
     @Test func whatACommitNamesIsTakenBack() throws {
-        let (builder, collector) = (try open(), try open())
-        collector.rest()
-        let old = try tree(builder, seed: 1)
-        try record(builder, "old", old)
+        let (builder, collector, old) = try recorded()
         try collect(collector, dropping: "old")
         // The builder found the tree before it was given up, and names it now: by a record, and from a directory of its own.
-        let parent = try builder.put(
-            DirectoryObject(
-                attributes: Attributes(mode: 0o700), items: [.init(name: FileName("sub"), entry: .directory(old))]))
+        let parent = try directory(builder, naming: old)
         try record(builder, "new", parent)
         builder.rest()
         try collect(collector)
@@ -156,15 +174,10 @@ private struct TestLinks: LinkReader {
     }
 
     @Test func aDirectoryThatIsHereHasAllBeneathIt() throws {
-        let (builder, collector) = (try open(), try open())
-        collector.rest()
-        let old = try tree(builder, seed: 1)
-        try record(builder, "old", old)
+        let (builder, collector, old) = try recorded()
         try collect(collector, dropping: "old")
         // Named by nothing but a directory that nothing names: who finds that directory relies on what is beneath.
-        let parent = try builder.put(
-            DirectoryObject(
-                attributes: Attributes(mode: 0o700), items: [.init(name: FileName("sub"), entry: .directory(old))]))
+        let parent = try directory(builder, naming: old)
         try builder.commit()
         let fresh = try open()
         #expect(try fresh.size(of: parent.object) != nil)
@@ -178,10 +191,7 @@ private struct TestLinks: LinkReader {
     }
 
     @Test func aNewProcessStoresAnewWhatWasGivenUp() throws {
-        let (builder, collector) = (try open(), try open())
-        collector.rest()
-        let old = try tree(builder, seed: 1)
-        try record(builder, "old", old)
+        let (builder, collector, old) = try recorded()
         try collect(collector, dropping: "old")
         let later = try open()
         let again = try tree(later, seed: 1)
@@ -214,46 +224,31 @@ private struct TestLinks: LinkReader {
         tagger.set(.images, Digest.of("image").bytes, list.bytes)
         try tagger.commit()
         let lease = try #require(try collector.collectorLease())
-        var removal = Removal()
-        removal.items = [(.images, Digest.of("image").bytes)]
-        let census = try collector.census(TestLinks())
-        _ = try collector.collect(removal, from: census, deadShare: 0.1, under: lease)
+        try take(.images, "image", collector, try collector.census(TestLinks()), under: lease)
         tagger.set(.tags, bytes("name"), Digest.of("image").bytes)
         #expect(storeError { try tagger.commit() }?.isMissing == true)
         #expect(try open().get(.tags, bytes("name")) == nil)
     }
 
     @Test func whatCameSinceTheCensusStays() throws {
-        let (builder, collector) = (try open(), try open())
-        collector.rest()
-        let old = try tree(builder, seed: 1)
-        try record(builder, "old", old)
+        let (builder, collector, old) = try recorded()
         let lease = try #require(try collector.collectorLease())
         let census = try collector.census(TestLinks())
         // A record that names it anew, an image that gets a name: after the look, before the collection.
         try record(builder, "new", old)
         builder.rest()
-        var removal = Removal()
-        removal.items = [(.records, Digest.of("old").bytes)]
-        _ = try collector.collect(removal, from: census, deadShare: 0.1, under: lease)
+        try take(.records, "old", collector, census, under: lease)
         try readAll(try open(), old)
     }
 
     @Test func aDirectoryThatCameSinceTheCensusKeepsWhatItNames() throws {
-        let (builder, collector) = (try open(), try open())
-        collector.rest()
-        let old = try tree(builder, seed: 1)
-        try record(builder, "old", old)
+        let (builder, collector, old) = try recorded()
         let lease = try #require(try collector.collectorLease())
         let census = try collector.census(TestLinks())
         // Committed by itself, as when many packs wait; nothing leads to it yet.
-        let parent = try builder.put(
-            DirectoryObject(
-                attributes: Attributes(mode: 0o700), items: [.init(name: FileName("sub"), entry: .directory(old))]))
+        let parent = try directory(builder, naming: old)
         try builder.commit()
-        var removal = Removal()
-        removal.items = [(.records, Digest.of("old").bytes)]
-        _ = try collector.collect(removal, from: census, deadShare: 0.1, under: lease)
+        try take(.records, "old", collector, census, under: lease)
         // Who comes later finds the directory, and relies on all beneath it.
         let later = try open()
         #expect(try later.size(of: parent.object) != nil)
@@ -275,10 +270,7 @@ private struct TestLinks: LinkReader {
         try collect(collector)
         #expect(try open().read(log) == bytes("what a failed step wrote"))
         let lease = try #require(try collector.collectorLease())
-        var removal = Removal()
-        removal.items = [(.builds, Digest.of("build").bytes)]
-        let census = try collector.census(TestLinks())
-        _ = try collector.collect(removal, from: census, deadShare: 0.1, under: lease)
+        try take(.builds, "build", collector, try collector.census(TestLinks()), under: lease)
         #expect(try open().size(of: log) == nil)
     }
 
@@ -310,9 +302,7 @@ private struct TestLinks: LinkReader {
         let file = try #require(try builder.directory(old.object).items.first)
         guard case .node(let node) = file.entry, let bad = node.file?.digest else { return #expect(Bool(false)) }
         // Since the look: a directory that leads to what is damaged.
-        let parent = try builder.put(
-            DirectoryObject(
-                attributes: Attributes(mode: 0o700), items: [.init(name: FileName("sub"), entry: .directory(old))]))
+        let parent = try directory(builder, naming: old)
         try builder.commit()
         try keeper.repair(after: census, [old.object], TestLinks(), and: [], under: right) { now in
             now.notWhole([bad]).map { (.contents, $0.bytes, nil) }

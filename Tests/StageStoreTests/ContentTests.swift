@@ -1,6 +1,7 @@
 // Contents in the store on disk: what goes in comes out, is kept once, and costs what it should.
 
 import Foundation
+import StageConformance
 import StageHash
 import StageStore
 import StageSystem
@@ -23,7 +24,7 @@ import Testing
     ]
 
     @Test(arguments: sizes) func everySizeReadsBack(size: Int) throws {
-        var random = SplitMix(seed: UInt64(size))
+        var random = SeededGenerator(seed: UInt64(size))
         let samples = [
             random.bytes(size), random.text(size), [UInt8](repeating: 0, count: size),
             // Zeros in the middle, and a last byte that is not.
@@ -51,7 +52,7 @@ import Testing
     }
 
     @Test func piecesAreValidOnceAndInOrder() throws {
-        var random = SplitMix(seed: 9)
+        var random = SeededGenerator(seed: 9)
         let bytes = random.text(5 * Self.block + 77)
         let digest = try store.put(bytes)
         var seen: [UInt8] = []
@@ -63,7 +64,7 @@ import Testing
     }
 
     @Test func theSameIsKeptOnce() throws {
-        var random = SplitMix(seed: 1)
+        var random = SeededGenerator(seed: 1)
         let small = random.bytes(50_000)
         let large = random.bytes(5 << 20)
         for bytes in [small, large] { _ = try store.put(bytes) }
@@ -81,7 +82,7 @@ import Testing
     }
 
     @Test func zerosAndTextTakeLittle() throws {
-        var random = SplitMix(seed: 2)
+        var random = SeededGenerator(seed: 2)
         _ = try store.put([UInt8](repeating: 0, count: 64 << 20))
         try store.commit()
         // One part of a list in a block.
@@ -97,7 +98,7 @@ import Testing
     }
 
     @Test func piecesEqualTheWhole() throws {
-        var random = SplitMix(seed: 3)
+        var random = SeededGenerator(seed: 3)
         for size in Self.sizes {
             let bytes = random.next() % 2 == 0 ? random.bytes(size) : random.text(size)
             let other = try Store(path: scratch.path + "/streamed-\(size)")
@@ -122,7 +123,7 @@ import Testing
     }
 
     @Test func whatIsNotFinishedLeavesNothing() throws {
-        var random = SplitMix(seed: 4)
+        var random = SeededGenerator(seed: 4)
         for size in [1000, 9 << 20] {
             let bytes = random.bytes(size)
             do {
@@ -144,7 +145,7 @@ import Testing
             for thread in 0..<4 {
                 group.addTask {
                     try await pool.run {
-                        var random = SplitMix(seed: 100 + UInt64(thread))
+                        var random = SeededGenerator(seed: 100 + UInt64(thread))
                         return try (0..<300).map { _ in try store.put(random.bytes(128 * 1024)) }
                     }
                 }
@@ -174,7 +175,7 @@ import Testing
             let fd = try OwnedFD.open(sparse, O_RDWR | O_CREAT)
             try retrying("ftruncate") { ftruncate(fd.raw, 1 << 30) }
             let other = try OwnedFD.open(noise, O_RDWR | O_CREAT)
-            var random = SplitMix(seed: 6)
+            var random = SeededGenerator(seed: 6)
             let piece = random.bytes(4 << 20)
             for _ in 0..<50 { try piece.withUnsafeBytes { try writeAll(other.raw, $0) } }
         }

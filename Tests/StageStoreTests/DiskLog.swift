@@ -1,6 +1,7 @@
 // What a program did to its files, as Disk/diskfaults.c wrote it down, and what a power cut may leave of that.
 
 import Foundation
+import StageConformance
 import StageStore
 import StageSystem
 import StoreProbe
@@ -128,7 +129,7 @@ struct PowerCut {
     }
 
     /// Lays down below `target` what is left of `root`.
-    mutating func leave(_ root: String, in target: String, _ random: inout SplitMix) throws {
+    mutating func leave(_ root: String, in target: String, _ random: inout SeededGenerator) throws {
         // The directory itself belongs to whoever made it.
         directories.insert(root)
         var chosen: Set<Int> = []

@@ -1,6 +1,7 @@
 // Opening, committing, sharing, being killed, and running out of space.
 
 import Foundation
+import StageConformance
 import StageHash
 import StageStore
 import StageSystem
@@ -172,7 +173,7 @@ import Testing
     @Test func twoStoresOnOnePath() throws {
         let one = try Store(path: scratch.store)
         let two = try Store(path: scratch.store)
-        var random = SplitMix(seed: 11)
+        var random = SeededGenerator(seed: 11)
         let samples = (0..<20).map { _ in random.bytes(30_000) }
         for (index, sample) in samples.enumerated() {
             let digest = try (index % 2 == 0 ? one : two).put(sample)
@@ -234,7 +235,7 @@ import Testing
     }
 
     @Test func anUnindexedTailIsCutOff() throws {
-        var random = SplitMix(seed: 21)
+        var random = SeededGenerator(seed: 21)
         let kept = random.bytes(10_000)
         do {
             let store = try Store(path: scratch.store)
@@ -255,7 +256,7 @@ import Testing
     }
 
     @Test(arguments: [UInt64(1), 2, 3]) func killedAtAnyMoment(seed: UInt64) throws {
-        var random = SplitMix(seed: seed)
+        var random = SeededGenerator(seed: seed)
         for round in 0..<8 {
             let batchSeed = seed * 100 + UInt64(round)
             let probe = try Probe("write", scratch.store, "\(batchSeed)", "1000")
@@ -291,7 +292,7 @@ import Testing
     // MARK: Damage
 
     @Test func flippedBitsAreFound() throws {
-        var random = SplitMix(seed: 31)
+        var random = SeededGenerator(seed: 31)
         let samples = [
             random.bytes(3000), random.text(5000), [UInt8](repeating: 0, count: 3 << 18), random.text(300_000),
             random.bytes(270_000), [UInt8](repeating: 0, count: 64), random.bytes(64),
@@ -324,7 +325,7 @@ import Testing
     }
 
     @Test func aTruncatedOrMissingPackIsDamage() throws {
-        var random = SplitMix(seed: 41)
+        var random = SeededGenerator(seed: 41)
         let samples = (0..<5).map { _ in random.bytes(20_000) }
         do {
             let store = try Store(path: scratch.store)

@@ -2,6 +2,7 @@
 
 import CLMDB
 import Foundation
+import StageConformance
 import StageHash
 import StageStore
 import StageSystem
@@ -99,7 +100,7 @@ import Testing
 
     /// Its blocks are those of format 2: a content of several is what chunks that lie side by side are.
     @Test func aStoreOfFormat1IsUpgraded() throws {
-        var random = SplitMix(seed: 1)
+        var random = SeededGenerator(seed: 1)
         let samples = [random.text(5000), random.bytes(900_000)]
         var ends: [UInt64] = []
         for sample in samples {

@@ -1,6 +1,7 @@
 // A store on a disk that is full: an error each time, and the store as it was.
 
 import Foundation
+import StageConformance
 import StageHash
 import StageStore
 import StageSystem
@@ -63,7 +64,7 @@ private func isFull(_ error: StoreError?) -> Bool {
     @Test func puttingOnAFullDisk() throws {
         guard let disk = try disk(24) else { return }
         let store = try Store(path: disk.path + "/store")
-        var random = SplitMix(seed: 1)
+        var random = SeededGenerator(seed: 1)
         let early = random.bytes(100_000)
         let waiting = random.bytes(200_000)
         _ = try store.put(early)
@@ -99,7 +100,7 @@ private func isFull(_ error: StoreError?) -> Bool {
         let small = try store.put(Array("small".utf8))
         try store.commit()
         let before = disk.free
-        var random = SplitMix(seed: 2)
+        var random = SeededGenerator(seed: 2)
         let bytes = random.bytes(40 << 20)
         #expect(isFull(storeError { _ = try store.put(bytes) }))
         #expect(disk.free == before)

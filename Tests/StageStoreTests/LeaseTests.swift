@@ -49,6 +49,7 @@ import Testing
         withExtendedLifetime(first) {}
         first = nil
         #expect(try !other.leases.isHeld(before: one) && other.leases.isHeld(before: two))
+        withExtendedLifetime(second) {}
         second = nil
         #expect(try other.leases.isHeld(before: two), "the third is of the same generation")
         withExtendedLifetime(third) {}

@@ -3,6 +3,7 @@
 // STAGERUN_POWER_CUTS says how many cuts are tried (default 60); STAGERUN_SEED replays the one that failed.
 
 import Foundation
+import StageConformance
 import StageHash
 import StageStore
 import StageSystem
@@ -63,7 +64,7 @@ private func number(_ name: String) -> Int? { ProcessInfo.processInfo.environmen
         let replayed = number("STAGERUN_SEED")
         let seeds = replayed.map { [$0] } ?? Array(1...(number("STAGERUN_POWER_CUTS") ?? 60))
         for seed in seeds {
-            var random = SplitMix(seed: UInt64(seed))
+            var random = SeededGenerator(seed: UInt64(seed))
             let end = Int(random.next() % UInt64(operations.count + 1))
             var disk = PowerCut()
             for operation in operations[..<end] { disk.apply(operation) }

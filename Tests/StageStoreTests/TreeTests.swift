@@ -1,5 +1,6 @@
 // Trees: the encoding, edits against a simple model, differences and look-ups, over the store on disk and the one in memory.
 
+import StageConformance
 import StageHash
 import StageStore
 import StageSystem
@@ -13,7 +14,7 @@ private func withStores(_ body: (any TreeStore) throws -> Void) throws {
     try body(try Store(path: scratch.store))
 }
 
-extension SplitMix {
+extension SeededGenerator {
     fileprivate mutating func attributes() -> Attributes {
         let xattrs = (0..<(next() % 4 == 0 ? Int(next() % 4) : 0)).map { _ in
             XAttr(name: bytes(1 + Int(next() % 3)), value: bytes(Int(next() % 5)))
@@ -94,7 +95,7 @@ extension SplitMix {
     }
 
     @Test func roundTrip() {
-        var random = SplitMix(seed: 1)
+        var random = SeededGenerator(seed: 1)
         for _ in 0..<500 {
             let directory = random.directory()
             #expect(DirectoryObject(encoded: directory.encoded()) == directory)
@@ -103,7 +104,7 @@ extension SplitMix {
 
     /// There is one encoding of each directory: what decodes is what would be written.
     @Test func mutatedBytesDecodeToThemselvesOrNotAtAll() {
-        var random = SplitMix(seed: 2)
+        var random = SeededGenerator(seed: 2)
         var decoded = 0
         for _ in 0..<200 {
             let original = random.directory().encoded()
@@ -224,7 +225,7 @@ extension SplitMix {
     @Test(arguments: 1...12) func editsAgainstAModel(seed: UInt64) throws {
         var refs: [[TreeRef]] = []
         try withStores { store in
-            var random = SplitMix(seed: seed)
+            var random = SeededGenerator(seed: seed)
             var editor = TreeEditor(nil, store: store)
             var model: [TreePath: Flat] = [TreePath(): .directory(Attributes(mode: 0o755))]
             var seen: [TreeRef] = []
@@ -278,7 +279,7 @@ extension SplitMix {
 
     @Test(arguments: 1...10) func differenceMakesNewOfOld(seed: UInt64) throws {
         try withStores { store in
-            var random = SplitMix(seed: seed)
+            var random = SeededGenerator(seed: seed)
             var editor = TreeEditor(nil, store: store)
             var trees: [TreeRef?] = [nil]
             for _ in 0..<8 {

@@ -1,6 +1,7 @@
 // A program for the tests of the store and the system layer: what only another process can show (kills, limits, memory).
 
 import Glibc
+import StageConformance
 import StageHash
 import StageStore
 import StageSystem
@@ -88,7 +89,7 @@ func ingest(_ path: String, _ file: String) throws {
 /// Keeps contents that have a pack each, without a commit, then reads them all.
 func largeContents(_ path: String, count: Int) throws {
     let store = try Store(path: path)
-    var random = SplitMix(seed: 5)
+    var random = SeededGenerator(seed: 5)
     var names: [Digest] = []
     for _ in 0..<count {
         let ingest = try store.ingest()
