@@ -25,6 +25,14 @@ public struct BuildSubject: Sendable, Hashable, Codable {
     }
 }
 
+/// When and how long: what tells a build from one that went the same way.
+struct BuildTimes: Sendable, Hashable {
+    var started: Timestamp
+    var seconds: Double
+    /// How long each step took that has no key, in the order of the steps: contexts, images, downloads.
+    var sources: [Double]
+}
+
 /// How a build ended.
 public enum BuildEnd: Sendable, Hashable {
     case completed
@@ -94,83 +102,4 @@ public struct EarlierStep: Sendable, Hashable {
     public var failed: Bool
     /// Of a step that failed: the key of the run that it was compared with.
     public var before: StepKey?
-}
-
-/// Where records of builds are kept and found.
-public protocol BuildHistory: Sendable {
-    /// The last build of `subject`.
-    func lastBuild(of subject: BuildSubject) throws(StoreError) -> BuildRecord?
-
-    /// What was built, latest first.
-    func builds() throws(StoreError) -> [BuildSubject]
-
-    /// Keeps `build` as the last of its subject.
-    func keep(_ build: BuildRecord) throws(StoreError)
-}
-
-extension BuildHistory {
-    /// The last build of all.
-    public func lastBuild() throws(StoreError) -> BuildRecord? {
-        guard let subject = try builds().first else { return nil }
-        return try lastBuild(of: subject)
-    }
-}
-
-extension Store: BuildHistory {
-    public func builds() throws(StoreError) -> [BuildSubject] { Self.latestFirst(try all(.builds).map(\.value)) }
-}
-
-extension MemoryStore: BuildHistory {
-    public func builds() throws(StoreError) -> [BuildSubject] { Self.latestFirst(all(.builds).map(\.value)) }
-}
-
-extension BuildHistory where Self: TableStore & ContentSink {
-    public func lastBuild(of subject: BuildSubject) throws(StoreError) -> BuildRecord? {
-        guard let value = try get(.builds, subject.name.bytes), let entry = BuildEntry(value) else { return nil }
-        // What was pruned, or written by another version, explains nothing any more.
-        guard try size(of: entry.record) != nil else { return nil }
-        return BuildRecord(encoded: try read(entry.record))
-    }
-
-    public func keep(_ build: BuildRecord) throws(StoreError) {
-        let entry = BuildEntry(record: try put(build.encoded()), started: build.started, subject: build.subject)
-        set(.builds, build.subject.name.bytes, entry.encoded())
-    }
-
-    static func latestFirst(_ values: [[UInt8]]) -> [BuildSubject] {
-        values.compactMap(BuildEntry.init).sorted { $0.started > $1.started }.map(\.subject)
-    }
-}
-
-/// The value of a subject in the table of builds.
-public struct BuildEntry: Sendable, Hashable {
-    /// The content that holds the record.
-    public var record: Digest
-    public var started: Timestamp
-    public var subject: BuildSubject
-
-    init(record: Digest, started: Timestamp, subject: BuildSubject) {
-        self.record = record
-        self.started = started
-        self.subject = subject
-    }
-
-    /// Reads a value of the table; nil when it is none.
-    public init?(_ bytes: [UInt8]) {
-        var reader = ByteReader(bytes)
-        guard reader.u8() == 1, let record = reader.digest(), let started = reader.time(), let file = reader.string(),
-            let context = reader.string(), reader.isAtEnd
-        else { return nil }
-        self.init(record: record, started: started, subject: BuildSubject(file: file, context: context))
-    }
-
-    func encoded() -> [UInt8] {
-        var out = ByteWriter()
-        out.u8(1)
-        out.digest(record)
-        out.time(started)
-        out.string(subject.file)
-        out.string(subject.context)
-        return out.bytes
-    }
 }

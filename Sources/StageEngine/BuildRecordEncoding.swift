@@ -1,21 +1,27 @@
-// Build records as bytes. Specs/scheduler.md lists the fields; another version is none at all.
+// Build records as bytes: the times apart from all else, so that builds that went the same way have one content.
+// Specs/scheduler.md lists the fields; another version is none at all.
 
 import StageGraph
 import StageHash
 import StageStore
 
 extension BuildRecord {
-    private static let version: UInt8 = 1
+    private static let version: UInt8 = 2
 
-    public func encoded() -> [UInt8] {
+    var times: BuildTimes {
+        BuildTimes(
+            started: started, seconds: seconds, sources: steps.lazy.filter { $0.key == nil }.map(\.seconds))
+    }
+
+    /// All but the times.
+    func content() -> [UInt8] {
         var out = ByteWriter()
+        out.bytes.reserveCapacity(1024 + 384 * steps.count)
         out.u8(Self.version)
         out.string(subject.file)
         out.string(subject.context)
         out.string(target)
         out.string(platform)
-        out.time(started)
-        out.u64(seconds.bitPattern)
         switch end {
         case .completed: out.u8(0)
         case .failed(let message):
@@ -33,12 +39,20 @@ extension BuildRecord {
         return out.bytes
     }
 
-    /// Reads what `encoded()` wrote; anything else is nil.
-    public init?(encoded bytes: [UInt8]) {
+    /// What the content of a record keeps besides itself: its logs, those of failed steps, too. One that another version wrote
+    /// says nothing here.
+    public static func links(_ content: [UInt8]) -> [Link] {
+        let build = BuildRecord(content: content, times: nil)
+        return (build?.steps ?? []).compactMap { $0.log.map { .content($0) } }
+    }
+
+    /// Reads what `content()` wrote; anything else is nil.
+    ///
+    /// - Parameter times: nil where they do not matter.
+    init?(content bytes: [UInt8], times: BuildTimes?) {
         var reader = ByteReader(bytes)
         guard reader.u8() == Self.version, let file = reader.string(), let context = reader.string(),
-            let target = reader.string(), let platform = reader.string(), let started = reader.time(),
-            let seconds = reader.double(), let ended = reader.u8()
+            let target = reader.string(), let platform = reader.string(), let ended = reader.u8()
         else { return nil }
         let end: BuildEnd
         switch ended {
@@ -49,20 +63,33 @@ extension BuildRecord {
         case 2: end = .cancelled
         default: return nil
         }
-        guard let steps = reader.list({ $0.step() }),
+        guard var steps = reader.list({ $0.step() }),
             let skipped = reader.list({ reader -> SkippedStage? in
                 guard let name = reader.string(), let count = reader.u32(), let source = reader.optional({ $0.range() })
                 else { return nil }
                 return SkippedStage(name: name, instructions: Int(count), source: source)
             }), let elsewhere = reader.list({ $0.earlier() }), reader.isAtEnd
         else { return nil }
+        if let times {
+            let sources = steps.indices.filter { steps[$0].key == nil }
+            guard sources.count == times.sources.count else { return nil }
+            for (index, seconds) in zip(sources, times.sources) { steps[index].seconds = seconds }
+        }
         self.init(
-            subject: BuildSubject(file: file, context: context), target: target, platform: platform, started: started,
-            seconds: seconds, end: end, steps: steps, skippedStages: skipped, elsewhere: elsewhere)
+            subject: BuildSubject(file: file, context: context), target: target, platform: platform,
+            started: times?.started ?? .epoch, seconds: times?.seconds ?? 0, end: end, steps: steps,
+            skippedStages: skipped,
+            elsewhere: elsewhere)
     }
 }
 
 extension ByteWriter {
+    mutating func times(_ times: BuildTimes) {
+        time(times.started)
+        u64(times.seconds.bitPattern)
+        list(times.sources) { $0.u64($1.bitPattern) }
+    }
+
     mutating func list<T>(_ items: [T], _ write: (inout ByteWriter, T) -> Void) {
         u32(UInt32(clamping: items.count))
         for item in items { write(&self, item) }
@@ -100,7 +127,7 @@ extension ByteWriter {
         optional(step.state) { $0.string($1.rawValue) }
         optional(step.reason) { $0.reason($1) }
         optional(step.key) { $0.digest($1.digest) }
-        u64(step.seconds.bitPattern)
+        if step.key != nil { u64(step.seconds.bitPattern) }
         optional(step.result) { $0.tree($1) }
         optional(step.log) { $0.digest($1) }
         optional(step.origin) { $0.digest($1) }
@@ -150,6 +177,11 @@ extension ByteWriter {
 }
 
 extension ByteReader {
+    mutating func times() -> BuildTimes? {
+        guard let started = time(), let seconds = double(), let sources = list({ $0.double() }) else { return nil }
+        return BuildTimes(started: started, seconds: seconds, sources: sources)
+    }
+
     mutating func list<T>(_ read: (inout ByteReader) -> T?) -> [T]? {
         guard let count = u32() else { return nil }
         var items: [T] = []
@@ -198,7 +230,8 @@ extension ByteReader {
         var step = BuildRecord.Step(description: description)
         guard let state = optional({ $0.string().flatMap(StepState.init(rawValue:)) }),
             let reason = optional({ $0.reason() }), let key = optional({ $0.digest().map(StepKey.init) }),
-            let seconds = double(), let result = optional({ $0.tree() }), let log = optional({ $0.digest() }),
+            let seconds = key == nil ? 0 : double(), let result = optional({ $0.tree() }),
+            let log = optional({ $0.digest() }),
             let origin = optional({ $0.digest() }), let arguments = list({ $0.string() }),
             let attempt = optional({ reader -> StepAttempt? in
                 guard let text = reader.string(), let sources = reader.sources() else { return nil }

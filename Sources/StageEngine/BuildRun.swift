@@ -219,8 +219,11 @@ struct BuildRun {
     private mutating func keepRecord(started: Timestamp) throws(StoreError) {
         guard let subject = options.subject, let history else { return }
         // Where nothing had to run, nothing was compared yet.
-        let unchanged = failure == nil && earlier == nil ? EarlierSteps(unchanged: lastBuild(), graph: graph) : nil
-        let record = BuildRecord(of: self, subject: subject, started: started, earlier: unchanged ?? earlierSteps())
-        try history.keep(record)
+        if failure == nil && earlier == nil {
+            let record = BuildRecord(of: self, subject: subject, started: started, earlier: .none)
+            if try history.repeats(record) { return }
+            if EarlierSteps.leavesNone(lastBuild(), graph: graph) { return try history.keep(record) }
+        }
+        try history.keep(BuildRecord(of: self, subject: subject, started: started, earlier: earlierSteps()))
     }
 }

@@ -63,15 +63,19 @@ struct EarlierSteps: Sendable {
             known.filter { !written.contains(Name(stage: $0.stage, title: $0.title)) }.prefix(Self.carried))
     }
 
-    /// Of a build in which nothing ran, so that nothing is looked for: nil unless the last build had the same steps and
-    /// leaves none to carry on.
-    init?(unchanged last: BuildRecord?, graph: BuildGraph) {
-        guard let last, last.end == .completed, last.elsewhere.isEmpty, last.steps.count == graph.steps.count,
-            zip(last.steps, graph.steps).allSatisfy({
-                $0.description.title == $1.title && $0.description.stage == $1.stage
-            })
-        else { return nil }
-        (counterparts, unmatched, isEmpty) = ([], [], false)
+    /// Of a build in which nothing ran, so that nothing is looked for.
+    static let none = EarlierSteps()
+
+    private init() { (counterparts, unmatched, isEmpty) = ([], [], true) }
+
+    /// Whether the last build had the steps of the graph, and leaves none to carry on.
+    static func leavesNone(_ last: BuildRecord?, graph: BuildGraph) -> Bool {
+        guard let last, last.end == .completed, last.elsewhere.isEmpty, last.steps.count == graph.steps.count else {
+            return false
+        }
+        return zip(last.steps, graph.steps).allSatisfy {
+            $0.description.title == $1.title && $0.description.stage == $1.stage
+        }
     }
 
     func nearest(to index: Int) -> EarlierStep? { counterparts.indices.contains(index) ? counterparts[index] : nil }

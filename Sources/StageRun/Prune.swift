@@ -154,6 +154,7 @@ struct Pruning {
                 try store.collect(plan.removal, from: plan.survey.census, deadShare: share, under: right)
             }
             report.awaiting = collected.awaiting
+            try storing { () throws(StoreError) in try store.removeNotes() }
         }
         report.after = try onDisk { () throws(SystemError) in
             var usage = DiskUsage()

@@ -84,6 +84,8 @@ struct StoreSurvey: Sendable {
     private(set) var index: UInt64 = 0
     private(set) var total: UInt64 = 0
     let contextRoots: [Census.Roots]
+    /// The last build of each Dockerfile and context.
+    let builds: [(item: Census.Item, entry: BuildEntry)]
 
     init(_ store: Store, _ path: String) throws(SystemError) {
         self.path = path
@@ -94,6 +96,9 @@ struct StoreSurvey: Sendable {
         }
         let census = census
         contextRoots = contexts.map { census.roots($0.links) }
+        builds = census.items.compactMap { item in
+            item.table == .builds ? BuildEntry(item.value).map { (item, store.latest($0)) } : nil
+        }
         var usage = DiskUsage()
         caches = try StoredPlace.caches(in: path, &usage)
         workspaces = try StoredPlace.workspaces(in: path, &usage)
@@ -111,12 +116,6 @@ struct StoreSurvey: Sendable {
     }
 
     var images: [Census.Item] { census.items.filter { $0.table == .images } }
-    /// The last build of each Dockerfile and context.
-    var builds: [(item: Census.Item, entry: BuildEntry)] {
-        census.items.compactMap { item in
-            item.table == .builds ? BuildEntry(item.value).map { (item, $0) } : nil
-        }
-    }
     var records: [(item: Census.Item, record: StepRecord)] {
         census.items.compactMap { item in
             guard item.table == .records, let record = StepRecord(encoded: item.value, key: item.key) else {

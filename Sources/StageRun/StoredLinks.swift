@@ -19,10 +19,8 @@ struct StoredLinks: LinkReader {
         if bytes.starts(with: LayerRecipe.magic) {
             return LayerRecipe(encoded: bytes).map { recipe in recipe.contents.map { .content($0) } }
         }
-        // The record of a build keeps its logs, of failed steps, too; what its steps left is kept by their own records. One
-        // that another version wrote says nothing here.
-        let build = BuildRecord(encoded: bytes)
-        return (build?.steps ?? []).compactMap { $0.log.map { .content($0) } }
+        // What the steps of a build left is kept by their own records.
+        return BuildRecord.links(bytes)
     }
 
     private static func links(of image: StoredImage) -> [Link] {

@@ -5,9 +5,11 @@ import StageSystem
 import Synchronization
 
 /// Keeps contents and directories in memory.
-public final class MemoryStore: DirectorySink, ContentSink, TableStore {
+public final class MemoryStore: DirectorySink, ContentSink, TableStore, NoteStore {
     private let contents = Mutex<[Digest: [UInt8]]>([:])
     private let values = Mutex([[TableKey: [UInt8]]](repeating: [:], count: Table.allCases.count))
+
+    private let noted = Mutex<[Digest: [UInt8]]>([:])
 
     public init() {}
 
@@ -74,6 +76,15 @@ public final class MemoryStore: DirectorySink, ContentSink, TableStore {
         let pairs = values.withLock { $0[table.place].map { (key: $0.key.bytes, value: $0.value) } }
         return pairs.sorted { precedes($0.key, $1.key) }
     }
+
+    public func note(_ name: Digest) -> [UInt8]? { noted.withLock { $0[name] } }
+
+    public func setNote(_ name: Digest, _ note: [UInt8]?) -> Bool {
+        noted.withLock { $0[name] = note }
+        return true
+    }
+
+    public func notes() -> [Digest] { noted.withLock { Array($0.keys) } }
 
     public func directory(_ object: Digest) throws(StoreError) -> DirectoryObject {
         guard let directory = DirectoryObject(encoded: try read(object)) else {

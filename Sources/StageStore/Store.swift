@@ -144,6 +144,11 @@ public final class Store: DirectorySink, ContentSink, TableStore {
         return pairs.sorted { precedes($0.key, $1.key) }.map { ($0.key, $0.value) }
     }
 
+    /// Which state of the index this is: another number after each change that anybody commits.
+    public func revision() throws(StoreError) -> Int {
+        try database.read { transaction throws(StoreError) in transaction.state }
+    }
+
     func withState(_ body: (inout sending State) throws(StoreError) -> Void) throws(StoreError) {
         try state.withLock { state throws(StoreError) in try body(&state) }
     }

@@ -47,6 +47,7 @@ struct Stagerun: ParsableCommand {
     private static func parsed(_ arguments: [String]) -> any StageCommand {
         do {
             let arguments = normalized(arguments)
+            if let command = parsedAlone(arguments) { return command }
             try checkName(arguments)
             var command = try Stagerun.parseAsRoot(arguments)
             if let command = command as? any StageCommand { return command }
@@ -60,6 +61,15 @@ struct Stagerun: ParsableCommand {
             try? (isSuccess ? StandardStream.output : .error).write(text)
             exit(isSuccess ? 0 : usageStatus)
         }
+    }
+
+    /// The subcommand, read by itself and not as a branch of the tree of all commands: a fraction of the work, and enough for a
+    /// command line that is right. Nil for any other, which the whole tree then has to answer.
+    static func parsedAlone(_ arguments: [String]) -> (any StageCommand)? {
+        let kinds = Stagerun.configuration.subcommands
+        guard let name = arguments.first, let kind = kinds.first(where: { $0.configuration.commandName == name })
+        else { return nil }
+        return try? kind.parseAsRoot(Array(arguments.dropFirst())) as? any StageCommand
     }
 
     private static func checkName(_ arguments: [String]) throws(UsageError) {

@@ -9,7 +9,8 @@ import StageRun
 
 struct BuildCommand: StageCommand {
     static let configuration = CommandConfiguration(
-        commandName: "build", abstract: "Build an image from a Dockerfile.",
+        // As long as it is no root of its own: nothing looks for completion scripts then, when it is read by itself.
+        commandName: "build", _superCommandName: "stagerun", abstract: "Build an image from a Dockerfile.",
         discussion: """
             Examples:
               stagerun build -t app:1 .
