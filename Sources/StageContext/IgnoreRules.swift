@@ -99,6 +99,8 @@ public struct IgnoreRules: Sendable {
                 continue
             }
             guard let compiled = IgnorePattern(cleaned, negated: negated, line: line.number) else {
+                // Docker compiles a pattern when it first asks it, and an exception only of what is ignored so far.
+                if negated, patterns.allSatisfy(\.negated), IgnoreSyntax.isGlob(cleaned) { continue }
                 throw .badPattern(
                     file: file, line: line.number, pattern: String(decoding: trimmed(line.pattern[...]), as: UTF8.self))
             }

@@ -9,10 +9,13 @@ enum Blank {
         }
     }
 
+    /// White space in one byte.
+    static func isASCII(_ byte: UInt8) -> Bool { byte == 0x20 || (0x09...0x0D).contains(byte) }
+
     /// How many bytes of UTF-8 the white space at `index` takes; 0 when there is none.
     static func length(_ bytes: [UInt8], at index: Int, end: Int) -> Int {
         let byte = bytes[index]
-        if byte < 0x80 { return byte == 0x20 || (0x09...0x0D).contains(byte) ? 1 : 0 }
+        if byte < 0x80 { return isASCII(byte) ? 1 : 0 }
         func next(_ offset: Int) -> UInt8 { index + offset < end ? bytes[index + offset] : 0 }
         switch byte {
         case 0xC2: return next(1) == 0x85 || next(1) == 0xA0 ? 2 : 0

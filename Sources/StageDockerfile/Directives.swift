@@ -57,14 +57,20 @@ public struct Directives: Sendable, Hashable {
     static func pair(_ comment: String) -> (key: String, value: String)? { pair(Array(comment.utf8)) }
 
     private static func pair(_ bytes: [UInt8]) -> (key: String, value: String)? {
-        let body = Blank.trimmed(bytes, 0..<bytes.count)
-        guard let equals = bytes[body].firstIndex(of: UInt8(ascii: "=")) else { return nil }
-        let key = bytes[Blank.trimmed(bytes, body.lowerBound..<equals)]
-        let value = bytes[Blank.trimmed(bytes, equals + 1..<body.upperBound)]
+        guard let equals = bytes.firstIndex(of: UInt8(ascii: "=")) else { return nil }
+        let key = trimmed(bytes[..<equals])
+        let value = trimmed(bytes[(equals + 1)...])
         func isLetter(_ byte: UInt8) -> Bool { (0x41...0x5A).contains(byte & 0xDF) }
         guard let first = key.first, isLetter(first), !value.isEmpty,
             key.allSatisfy({ isLetter($0) || (0x30...0x39).contains($0) })
         else { return nil }
         return (String(decoding: key, as: UTF8.self).lowercased(), String(decoding: value, as: UTF8.self))
+    }
+
+    /// Without the blanks around it that a directive may have: a vertical tab or Unicode's make it a plain comment.
+    private static func trimmed(_ bytes: ArraySlice<UInt8>) -> ArraySlice<UInt8> {
+        func isBlank(_ byte: UInt8) -> Bool { Blank.separates(byte) && byte != 0x0B }
+        let rest = bytes.drop(while: isBlank)
+        return rest.prefix((rest.lastIndex { !isBlank($0) } ?? rest.startIndex - 1) + 1 - rest.startIndex)
     }
 }

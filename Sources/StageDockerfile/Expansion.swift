@@ -86,6 +86,8 @@ struct ExpansionScanner<Variables: VariableSource> {
     var position = 0
     var keepsEscapes: Bool
     var depth = 0
+    /// How many operands of operators were read so far.
+    private var operands = 0
     private var growth = 0
     private var matched: [String] = []
     private var unmatched: [String] = []
@@ -139,6 +141,7 @@ struct ExpansionScanner<Variables: VariableSource> {
         until stop: Unicode.Scalar?, keepingEscapes: Bool
     ) throws(ExpansionError) -> (value: String, words: [String]) {
         depth += 1
+        operands += 1
         let outerEscapes = keepsEscapes
         keepsEscapes = keepingEscapes
         defer {
@@ -154,10 +157,12 @@ struct ExpansionScanner<Variables: VariableSource> {
                 position += 1
                 return (result, words.finished())
             }
+            let operandsBefore = operands
             switch next {
             case "$":
                 let value = try dollar()
                 result += value
+                if operands > operandsBefore { words.forgetWord() }
                 words.add(splitting: value)
             case "'" where !options.ignoresQuotes:
                 let value = try singleQuoted()
@@ -166,6 +171,7 @@ struct ExpansionScanner<Variables: VariableSource> {
             case "\"" where !options.ignoresQuotes:
                 let value = try doubleQuoted()
                 result += value
+                if operands > operandsBefore { words.forgetWord() }
                 words.add(whole: value)
             case "<" where !options.ignoresQuotes:
                 let value = heredocOpening()
@@ -283,6 +289,10 @@ struct WordCollector {
         word.append(contentsOf: text.unicodeScalars)
         isInWord = true
     }
+
+    /// Docker's lexer has one buffer for the words of all levels: reading an operator's operand empties it, and what the
+    /// word had so far is lost (`EXPOSE 8${x:-0}` exposes port 0). Images are built by it, so this is the language.
+    mutating func forgetWord() { word = String.UnicodeScalarView() }
 
     func finished() -> [String] { word.isEmpty ? words : words + [String(word)] }
 }

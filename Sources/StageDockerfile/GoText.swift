@@ -1,37 +1,53 @@
 // Texts in the form that Go gives them, which history entries and configs are known by.
 
 enum GoText {
-    private static let units: [(name: String, nanoseconds: Double)] = [
-        ("ns", 1), ("us", 1e3), ("\u{B5}s", 1e3), ("\u{3BC}s", 1e3), ("ms", 1e6), ("s", 1e9), ("m", 60e9),
-        ("h", 3600e9),
+    private static let units: [(name: String, nanoseconds: UInt64)] = [
+        ("ns", 1), ("us", 1_000), ("\u{B5}s", 1_000), ("\u{3BC}s", 1_000), ("ms", 1_000_000), ("s", 1_000_000_000),
+        ("m", 60_000_000_000), ("h", 3_600_000_000_000),
     ]
 
-    /// `1h30m`, `1.5s`, `-3ms` in nanoseconds; nil when it is no duration.
+    /// `1h30m`, `1.5s`, `-3ms` in nanoseconds, what is below one cut off; nil when it is no duration.
     static func duration(_ text: String) -> Int64? {
         var rest = Substring(text).utf8
-        var sign = 1.0
-        if let first = rest.first, first == UInt8(ascii: "-") || first == UInt8(ascii: "+") {
-            if first == UInt8(ascii: "-") { sign = -1 }
-            rest = rest.dropFirst()
-        }
+        let isNegative = rest.first == UInt8(ascii: "-")
+        if isNegative || rest.first == UInt8(ascii: "+") { rest = rest.dropFirst() }
         if rest.elementsEqual("0".utf8) { return 0 }
         guard !rest.isEmpty else { return nil }
-        var total = 0.0
+        var total: UInt64 = 0
         while !rest.isEmpty {
-            let number = rest.prefix { (0x30...0x39).contains($0) || $0 == UInt8(ascii: ".") }
-            rest = rest.dropFirst(number.count)
-            let unit = rest.prefix { !(0x30...0x39).contains($0) && $0 != UInt8(ascii: ".") }
-            rest = rest.dropFirst(unit.count)
-            guard let digits = String(number), let name = String(unit), digits != ".", !digits.isEmpty,
-                let value = Double(
-                    digits.hasSuffix(".") ? digits + "0" : digits.hasPrefix(".") ? "0" + digits : digits),
-                let scale = units.first(where: { $0.name == name })?.nanoseconds
-            else { return nil }
-            total += value * scale
+            guard let part = durationPart(&rest) else { return nil }
+            let (sum, overflows) = total.addingReportingOverflow(part)
+            guard !overflows, sum <= 1 << 63 else { return nil }
+            total = sum
         }
-        // 2^63 is a double, and what is below it fits.
-        guard total < 9.223372036854775e18 else { return nil }
-        return Int64((sign * total).rounded(.toNearestOrAwayFromZero))
+        if isNegative { return Int64(truncatingIfNeeded: 0 &- total) }
+        return Int64(exactly: total)
+    }
+
+    /// A number and its unit.
+    private static func durationPart(_ rest: inout Substring.UTF8View) -> UInt64? {
+        func isDigit(_ byte: UInt8) -> Bool { (0x30...0x39).contains(byte) }
+        let whole = rest.prefix(while: isDigit)
+        rest = rest.dropFirst(whole.count)
+        var fraction = rest.prefix(0)
+        if rest.first == UInt8(ascii: ".") {
+            rest = rest.dropFirst()
+            fraction = rest.prefix(while: isDigit)
+            rest = rest.dropFirst(fraction.count)
+        }
+        guard !whole.isEmpty || !fraction.isEmpty else { return nil }
+        let unit = rest.prefix { !isDigit($0) && $0 != UInt8(ascii: ".") }
+        rest = rest.dropFirst(unit.count)
+        guard let scale = units.first(where: { $0.name.utf8.elementsEqual(unit) })?.nanoseconds else { return nil }
+        guard let number = whole.isEmpty ? 0 : String(whole).flatMap({ UInt64($0) }) else { return nil }
+        let (value, overflows) = number.multipliedReportingOverflow(by: scale)
+        guard !overflows, value <= 1 << 63 else { return nil }
+        // What is beyond a double's digits says nothing.
+        let digits = fraction.prefix(18)
+        guard let part = String(digits).flatMap({ UInt64($0) }), part > 0 else { return value }
+        var divisor = 1.0
+        for _ in digits { divisor *= 10 }
+        return value + UInt64(Double(part) * (Double(scale) / divisor))
     }
 
     /// Nanoseconds as `1h30m0s`, `1.5s`, `100ms`.
@@ -67,10 +83,20 @@ enum GoText {
 
     /// A string as `%q` prints it.
     static func quoted(_ text: String) -> String {
-        var result = "\""
+        "\"" + quoted(text, mark: "\"") + "\""
+    }
+
+    /// A number as `%q` prints it, which takes it for a character.
+    static func quotedCharacter(_ number: Int) -> String {
+        let scalar = UInt32(exactly: number).flatMap(Unicode.Scalar.init) ?? "\u{FFFD}"
+        return "'" + quoted(String(scalar), mark: "'") + "'"
+    }
+
+    private static func quoted(_ text: String, mark: Unicode.Scalar) -> String {
+        var result = ""
         for scalar in text.unicodeScalars {
             switch scalar {
-            case "\"": result += "\\\""
+            case mark: result += "\\" + String(mark)
             case "\\": result += "\\\\"
             case "\u{07}": result += "\\a"
             case "\u{08}": result += "\\b"
@@ -82,7 +108,7 @@ enum GoText {
             default: result += isPrintable(scalar) ? String(scalar) : escaped(scalar)
             }
         }
-        return result + "\""
+        return result
     }
 
     private static func isPrintable(_ scalar: Unicode.Scalar) -> Bool {

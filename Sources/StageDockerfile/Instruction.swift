@@ -61,4 +61,7 @@ public struct Instruction: Sendable, Hashable {
     public var original: String
     /// All its lines, with its heredocs.
     public var range: SourceRange
+
+    /// Whether the language has an instruction of this name.
+    public var isKnown: Bool { Keyword(rawValue: name) != nil }
 }

@@ -166,16 +166,16 @@ struct InstructionSyntax {
         return result
     }
 
-    /// Takes the words that start with `--` from the front. Their quotes and backslashes are used up here.
+    /// Takes the words that start with `--` from the front. Their quotes and escapes are used up here. Docker reads flags
+    /// byte by byte, so that only ASCII blanks end them; that it spoils other characters on the way is not repeated.
     private func flags(_ rest: inout Range<Int>) -> [Word] {
         var flags: [Word] = []
         var position = rest.lowerBound
         let end = rest.upperBound
         let dash = UInt8(ascii: "-")
         while position < end {
-            let blank = Blank.length(bytes, at: position, end: end)
-            if blank > 0 {
-                position += blank
+            if Blank.isASCII(bytes[position]) {
+                position += 1
                 continue
             }
             guard bytes[position] == dash, position + 1 < end, bytes[position + 1] == dash else { break }
@@ -193,13 +193,13 @@ struct InstructionSyntax {
         var quote: UInt8?
         while position < end {
             let byte = bytes[position]
-            if quote == nil, Blank.length(bytes, at: position, end: end) > 0 { break }
+            if quote == nil, Blank.isASCII(byte) { break }
             position += 1
             if quote == nil, byte == UInt8(ascii: "'") || byte == UInt8(ascii: "\"") {
                 quote = byte
             } else if byte == quote {
                 quote = nil
-            } else if byte == UInt8(ascii: "\\") {
+            } else if byte == escape {
                 guard position < end else { break }
                 text.append(bytes[position])
                 position += 1

@@ -260,10 +260,12 @@ extension Owner {
 }
 
 extension Healthcheck {
-    /// As docker's history has it.
+    /// As docker's history has it: Go's `%q` of a pointer to the struct, with which the retries become a character.
     var goDescription: String {
-        func time(_ value: Int64?) -> String { GoText.text(nanoseconds: value ?? 0) }
-        return "{Test:\(GoText.list(test ?? [])) Interval:\(time(interval)) Timeout:\(time(timeout)) "
-            + "StartPeriod:\(time(startPeriod)) StartInterval:\(time(startInterval)) Retries:\(retries ?? 0)}"
+        let times = [interval, timeout, startPeriod, startInterval].map {
+            GoText.quoted(GoText.text(nanoseconds: $0 ?? 0))
+        }
+        let count = GoText.quotedCharacter(retries ?? 0)
+        return "&{\(GoText.quotedList(test ?? [])) \(times.joined(separator: " ")) \(count)}"
     }
 }

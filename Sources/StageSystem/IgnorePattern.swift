@@ -12,6 +12,8 @@ package struct IgnorePattern: Sendable {
         case any
         /// `[...]`.
         case set(CharacterClass)
+        /// Any run of a class, possibly empty: what docker makes of `[*]`.
+        case run(CharacterClass)
         /// `*`: any run without `/`.
         case star
         /// `**` or `**/` inside: nothing, or anything that ends in `/`. Followed by `deepLoop`.
@@ -19,6 +21,8 @@ package struct IgnorePattern: Sendable {
         case deepLoop
         /// `**` at the end.
         case tail
+        /// `^`, which docker takes for the start of the path wherever it stands.
+        case start
     }
 
     package enum Form: Hashable, Sendable {
@@ -55,7 +59,7 @@ package struct IgnorePattern: Sendable {
 
     /// Compiles a cleaned pattern (without its `!`); nil when its syntax is wrong.
     package init?(_ pattern: [UInt8], negated: Bool, line: Int) {
-        guard let parsed = PatternParser.parse(pattern) else { return nil }
+        guard let parsed = IgnoreSyntax.form(pattern) else { return nil }
         form = parsed
         self.negated = negated
         self.line = line
@@ -193,7 +197,7 @@ private struct TokenRun {
         return withUnsafeTemporaryAllocation(of: Bool.self, capacity: 2 * count) { buffer in
             buffer.initialize(repeating: false)
             var (here, next) = (0, count)
-            add(0, buffer, here)
+            add(0, buffer, here, isStart: true)
             for character in characters {
                 for index in 0..<count { buffer[next + index] = false }
                 var alive = false
@@ -209,15 +213,18 @@ private struct TokenRun {
     }
 
     /// Enters position `index` and those that need no character to reach from it.
-    private func add(_ index: Int, _ buffer: UnsafeMutableBufferPointer<Bool>, _ base: Int) {
+    private func add(
+        _ index: Int, _ buffer: UnsafeMutableBufferPointer<Bool>, _ base: Int, isStart: Bool = false
+    ) {
         if buffer[base + index] { return }
         buffer[base + index] = true
         guard index < tokens.count else { return }
         switch tokens[index] {
-        case .star, .tail: add(index + 1, buffer, base)
+        case .star, .run, .tail: add(index + 1, buffer, base, isStart: isStart)
         case .deepEntry:
-            add(index + 1, buffer, base)
-            add(index + 2, buffer, base)
+            add(index + 1, buffer, base, isStart: isStart)
+            add(index + 2, buffer, base, isStart: isStart)
+        case .start: if isStart { add(index + 1, buffer, base, isStart: true) }
         case .literal, .any, .set, .deepLoop: break
         }
     }
@@ -234,18 +241,19 @@ private struct TokenRun {
         case .literal(let wanted): if wanted == character { move(index + 1) }
         case .any: if character != 0x2F { move(index + 1) }
         case .set(let set): if set.contains(character) { move(index + 1) }
+        case .run(let set): if set.contains(character) { move(index) }
         case .star: if character != 0x2F { move(index) }
         case .tail: move(index)
         case .deepLoop:
             move(index)
             if character == 0x2F { move(index + 1) }
-        case .deepEntry: break
+        case .deepEntry, .start: break
         }
         return moved
     }
 }
 
-/// Reads a pattern as Go's `filepath.Match` and moby/patternmatcher do.
+/// Reads a wildcard of `COPY` as Go's `filepath.Match` does.
 package enum PatternParser {
     /// The form of `pattern`; nil where `filepath.Match` would say "syntax error in pattern".
     package static func parse(_ pattern: [UInt8]) -> IgnorePattern.Form? {

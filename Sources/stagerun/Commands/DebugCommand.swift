@@ -62,10 +62,12 @@ struct DebugParse: DebugSubcommand {
     }
 
     private static func document(_ instruction: Instruction) -> JSONText {
+        // Of what it does not know, docker's parser reads nothing but the name, and leaves one empty argument.
+        let arguments = instruction.isKnown ? instruction.arguments.map(\.text) : [""]
         var members: [JSONText.Member] = [
             .init(key: "cmd", value: .string(instruction.name)),
             .init(key: "flags", value: .strings(instruction.flags.map(\.text))),
-            .init(key: "args", value: .strings(instruction.arguments.map(\.text))),
+            .init(key: "args", value: .strings(arguments)),
             .init(key: "json", value: .bool(instruction.isJSON)),
             .init(
                 key: "lines",
