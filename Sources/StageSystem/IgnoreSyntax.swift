@@ -239,7 +239,9 @@ private struct ExpressionReader {
         case "t": return one(0x09)
         case "v": return one(0x0B)
         case "d", "D", "s", "S", "w", "W":
-            let name = ["d": "digit", "s": "perlspace", "w": "word"][String(decoding: [UInt8(truncatingIfNeeded: character | 0x20)], as: UTF8.self)] ?? ""
+            let name =
+                ["d": "digit", "s": "perlspace", "w": "word"][
+                    String(decoding: [UInt8(truncatingIfNeeded: character | 0x20)], as: UTF8.self)] ?? ""
             return CharacterClass(negated: character < 0x61, ranges: Self.named[name] ?? [])
         default:
             let isWord = Self.named["alnum"]?.contains { $0.contains(character) } ?? false

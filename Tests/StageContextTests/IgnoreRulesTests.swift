@@ -35,6 +35,29 @@ struct IgnoreRulesTests {
         ("*\n!**/*.go", "x/y.c", true), ("a/b\n!a", "a/b", false), ("a\n!a/x\na*", "a/x", true), ("*\n/!a", "a", false),
     ]
 
+    /// What docker's regular expressions make of classes, escapes and `^`.
+    static let classes: [(String, String, Bool)] = [
+        ("[*]", "*", false), ("[*]", "[]", true), ("[*]", "^/]", true), ("[?]", "?", false), ("[?]", "^]", true),
+        ("[a*b]", "aab]", true), ("[a*b]", "[a^b]", true), ("[!a]", "!", true), ("[!a]", "b", false),
+        ("\\d", "5", true),
+        ("\\d", "d", false), ("\\D", "d", true), ("\\w", "_", true), ("\\s", " ", true), ("\\n", "n", false),
+        ("\\!", "!", true), ("[[:alpha:]]", "k", true), ("[[:alpha:]]", "5", false), ("[[:^alpha:]]", "5", true),
+        ("[\\d]", "5", true), ("[^\\d]", "5", false), ("[^\\d]", "x", true), ("[a\\-c]", "-", true),
+        ("[a\\-c]", "b", false),
+        ("x^*", "x^", false), ("x^", "x^", true), ("^x*", "xy", true), ("^x*", "^xy", false), ("[^/]", "a", true),
+        ("[a-c]*", "b/x", true), ("a]*", "a]b", true), ("![z-a]\n*", "a", true),
+    ]
+
+    @Test(arguments: classes)
+    func classesAndEscapes(_ text: String, _ path: String, _ expected: Bool) throws {
+        #expect(try ignored(text, path) == expected, "\(text.debugDescription) on \(path)")
+    }
+
+    @Test(arguments: ["\\e", "\\b", "\\1", "\\\u{E9}", "[[:nope:]]", "a*[", "*\n![z-a]"])
+    func whatNoExpressionSays(_ text: String) {
+        #expect(throws: IgnoreError.self) { try IgnoreRules(text: Array(text.utf8), file: "f") }
+    }
+
     @Test(arguments: table)
     func outcome(_ text: String, _ path: String, _ expected: Bool) throws {
         #expect(try ignored(text, path) == expected, "\(text.debugDescription) on \(path)")

@@ -114,15 +114,28 @@ import Testing
     @Test(arguments: [
         ("1h30m", Int64(5_400_000_000_000)), ("1.5s", 1_500_000_000), (".5s", 500_000_000), ("0", 0),
         ("2ms", 2_000_000),
-        ("-3s", -3_000_000_000),
+        ("-3s", -3_000_000_000), ("+1us", 1_000), ("1.9999999999s", 1_999_999_999), ("1.s", 1_000_000_000),
+        ("0.000000000000000000000001h", 0), ("2562047h", 9_223_369_200_000_000_000), ("-0", 0),
+        ("9223372036854775807ns", .max), ("-9223372036854775808ns", .min),
     ])
     func durations(text: String, value: Int64) {
         #expect(GoText.duration(text) == value)
     }
 
-    @Test(arguments: ["", "5", "s", "1x", "1h-", "9999999999h", "..s"])
+    @Test(arguments: [
+        "", "5", "s", "1x", "1h-", "9999999999h", "..s", ".s", "1.2.3s", "9223372036854775808ns", "+-1s", "٣s",
+    ])
     func noDurations(text: String) {
         #expect(GoText.duration(text) == nil)
+    }
+
+    @Test(arguments: [
+        (0, #"'\x00'"#), (3, #"'\x03'"#), (10, #"'\n'"#), (39, #"'\''"#), (34, #"'"'"#), (65, "'A'"),
+        (0x7F, #"'\x7f'"#),
+        (0xD800, "'\u{FFFD}'"), (0x110000, "'\u{FFFD}'"), (92, #"'\\'"#),
+    ])
+    func numbersAsCharacters(number: Int, text: String) {
+        #expect(GoText.quotedCharacter(number) == text)
     }
 
     @Test(arguments: [

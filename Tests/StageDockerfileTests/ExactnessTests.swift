@@ -49,6 +49,37 @@ import Testing
         #expect(throws: DockerfileError.self) { try Dockerfile.parse("FROM a\n" + line) }
     }
 
+    /// An operand of an operator makes docker forget what its word had before.
+    @Test(arguments: [
+        ("8${x:-0}", ["0"]), ("a${b:-c}d e${b:-f}", ["cd", "f"]), ("a${b-}", []), ("a b${c-}", ["a"]),
+        ("a\"${b:-c}\"d", ["cd"]), ("a${v}b", ["a1b"]), ("${v:-x}b ${v}c", ["1b", "1c"]), ("a${v/1/2}b", ["2b"]),
+        ("a${v#x}b${v%y}c", ["1c"]), ("'a b'${x:-c d}e", ["c", "de"]),
+    ])
+    func operandsEmptyTheWord(word: String, words: [String]) throws {
+        #expect(try Expansion().expand(word, ["v": "1"]).words == words)
+    }
+
+    /// Only blanks of ASCII, and not the vertical tab, may stand around the parts of a directive.
+    @Test(arguments: [
+        ("#\u{A0}escape=`", UInt8(ascii: "\\")), ("#\u{0B}escape=`", UInt8(ascii: "\\")),
+        ("# escape\u{3000}=`", UInt8(ascii: "\\")), ("#\t\u{0C} escape\t=\r`\t", UInt8(ascii: "`")),
+        ("\u{A0}# escape=`", UInt8(ascii: "`")),
+    ])
+    func blanksInDirectives(line: String, escape: UInt8) throws {
+        #expect(try Dockerfile.parse(line + "\nFROM a").directives.escape == escape)
+    }
+
+    @Test(arguments: [
+        ("# escape=`\nCOPY --chown=1` 2 a b", ["--chown=1 2"], "a"), ("COPY --a\\ b c d", ["--a b"], "c"),
+        ("# escape=`\nCOPY --chown=1\\ a b", ["--chown=1\\"], "a"), ("COPY \u{2003}--a b", [], "--a"),
+        ("COPY --a\u{A0}b c", ["--a\u{A0}b"], "c"), ("COPY --a\u{0B}--b c", ["--a", "--b"], "c"),
+    ])
+    func flagsEndAtBlanks(text: String, flags: [String], first: String) throws {
+        let instruction = try #require(try Dockerfile.parseSyntax(Array(text.utf8), file: "Dockerfile").first)
+        #expect(instruction.flags.map(\.text) == flags)
+        #expect(instruction.arguments.first?.text == first)
+    }
+
     @Test func whatIsDroppedIsSaid() throws {
         let parsed = try Dockerfile.parse("FROM a\nHEALTHCHECK --x=1 NONE\nSTOPSIGNAL --y 9\nARG --z w\nONBUILD NOPE")
         #expect(

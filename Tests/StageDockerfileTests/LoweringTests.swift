@@ -28,11 +28,11 @@ import Testing
         ("ARG X=y Z", "ARG X=y Z"), ("MAINTAINER me", "MAINTAINER me"),
         (
             "HEALTHCHECK NONE",
-            "HEALTHCHECK {Test:[NONE] Interval:0s Timeout:0s StartPeriod:0s StartInterval:0s Retries:0}"
+            #"HEALTHCHECK &{["NONE"] "0s" "0s" "0s" "0s" '\x00'}"#
         ),
         (
             "HEALTHCHECK --interval=30s --retries=3 CMD curl x",
-            "HEALTHCHECK {Test:[CMD-SHELL curl x] Interval:30s Timeout:0s StartPeriod:0s StartInterval:0s Retries:3}"
+            #"HEALTHCHECK &{["CMD-SHELL" "curl x"] "30s" "0s" "0s" "0s" '\x03'}"#
         ),
     ])
     func historyText(line: String, expected: String) throws {
