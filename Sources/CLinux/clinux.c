@@ -95,8 +95,23 @@ int clinux_range_is_locked(int fd, int64_t start, int64_t length) {
     return lock.l_type != F_UNLCK;
 }
 
+int clinux_lock_first_byte(int fd) {
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1};
+    return fcntl(fd, F_SETLK, &lock);
+}
+
 void clinux_start_writeback(int fd, int64_t offset, int64_t length) {
     sync_file_range(fd, offset, length, SYNC_FILE_RANGE_WRITE);
+}
+
+int64_t clinux_pwrite_direct(int fd, const void *bytes, size_t size, int64_t offset) {
+    const int flags = fcntl(fd, F_GETFL);
+    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_DIRECT) != 0) return -1;
+    const ssize_t count = pwrite(fd, bytes, size, offset);
+    const int failure = errno;
+    fcntl(fd, F_SETFL, flags);
+    errno = failure;
+    return count;
 }
 
 int clinux_memfd_create(const char *name, unsigned int flags) { return memfd_create(name, flags); }

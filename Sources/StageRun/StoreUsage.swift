@@ -110,9 +110,8 @@ struct StoreSurvey: Sendable {
         packs = try usage.bytes(at: path + "/packs")
         runs = try usage.bytes(at: path + "/runs")
         index = try usage.bytes(at: path + "/index")
-        // Anew, since what was counted would not be counted again.
-        var all = DiskUsage()
-        total = try all.bytes(at: path)
+        let places = (caches + workspaces).reduce(0) { $0 + $1.bytes }
+        total = try places + contextFiles.reduce(0, +) + packs + runs + index + usage.rest(at: path)
     }
 
     var images: [Census.Item] { census.items.filter { $0.table == .images } }

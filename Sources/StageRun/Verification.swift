@@ -40,7 +40,48 @@ public struct VerificationReport: Sendable {
     public var isSound: Bool { problems.isEmpty || (wasRepaired && remaining.isEmpty) }
 }
 
+extension VerificationReport {
+    /// The report on the index of the store at `path`, which must not be open; nil when nothing is wrong with its pages.
+    ///
+    /// - Parameter repair: makes a damaged index again, of what in it is sound and of what the packs hold.
+    public static func index(at path: String, repair: Bool) throws(StageRunError) -> VerificationReport? {
+        try storing { () throws(StoreError) in
+            var report = VerificationReport()
+            guard repair else {
+                report.problems = try Store.indexProblems(at: path).map(Self.indexProblem)
+                return report.problems.isEmpty ? nil : report
+            }
+            guard let rebuilt = try Store.rebuildIndex(at: path) else { return nil }
+            report.problems = rebuilt.problems.map(Self.indexProblem)
+            report.wasRepaired = true
+            for table in rebuilt.lossy.map(\.rawValue).sorted() {
+                report.dropped.append("entries of the index's table \(table) that could not be read")
+            }
+            report.dropped.append(
+                "the index: made again of \(rebuilt.kept) entries and of \(rebuilt.found) contents found in packs")
+            return report
+        }
+    }
+
+    private static func indexProblem(_ reason: String) -> Problem {
+        Problem(subject: "index", reason: reason, affects: [])
+    }
+
+    /// Adds what was found, and done, before.
+    public mutating func add(before earlier: VerificationReport) {
+        problems = earlier.problems + problems
+        dropped = earlier.dropped + dropped
+        wasRepaired = wasRepaired || earlier.wasRepaired
+    }
+}
+
 extension StageRoot {
+    /// Calls `body` with what is to be said when a page of an index makes so little sense that this process cannot go on; it is
+    /// aborted when `body` returns.
+    public static func whenIndexIsHopeless(_ body: @escaping @Sendable (StageRunError) -> Void) {
+        IndexDamage.whenHopeless { body(.store($0)) }
+    }
+
     /// Reads everything that the store holds and compares it with its names and checksums, on all threads.
     ///
     /// - Parameter repair: drops what can be made again: damaged contents, steps, images that a build or a pull made.

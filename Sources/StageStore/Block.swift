@@ -62,6 +62,14 @@ enum Block {
         }
     }
 
+    /// How long the block is that `stored` begins with; nil where it is cut short or no block.
+    static func length(_ stored: UnsafeRawBufferPointer) -> Int? {
+        guard stored.count >= header else { return nil }
+        let word = UInt32(littleEndian: stored.loadUnaligned(fromByteOffset: 4, as: UInt32.self))
+        let length = header + Int(word & ~plainFlag)
+        return length <= stored.count ? length : nil
+    }
+
     /// Unpacks the blocks in `stored` one by one into `body`, by way of `scratch`, which has room for the largest.
     ///
     /// - Throws: `StoreError.corrupt`, naming `name`, when anything in them does not hold.

@@ -17,6 +17,10 @@ struct ChunkWriter {
     /// A pack of one content ends here: each is open until it is committed, and a process has few descriptors.
     private static let packLimit: UInt64 = 1 << 30
     private static let spillSize = 1 << 20
+    /// What is written beyond this goes past the page cache: copying there costs as much as hashing, and it would push out
+    /// what is needed sooner.
+    private static let directFrom: UInt64 = 128 << 20
+    private static let page = 4096
 
     private let store: Store
     private var list = ChunkList()
@@ -24,6 +28,10 @@ struct ChunkWriter {
     private var places: [Digest: Location] = [:]
     private var blocks = ChunkWriter.makeRoom()
     private var filled = 0
+    /// Bytes at the start of `blocks` that were in them before: pages are written whole, up to the end of a pack.
+    private var carried = 0
+    /// What packs of this content's own have of it.
+    private var written: UInt64 = 0
     /// What was in `blocks` before, while it is written.
     private var other = UnsafeMutableRawBufferPointer(start: nil, count: 0)
     private let writing = BlockWriting()
@@ -72,23 +80,34 @@ struct ChunkWriter {
 
     private mutating func keep(_ bytes: UnsafeRawBufferPointer, named name: Digest) throws(StoreError) {
         let needed = Block.header + bytes.count
-        if filled + needed > blocks.count || (!packs.isEmpty && filled >= Self.spillSize) { try spill() }
+        let isEnough = !packs.isEmpty && !isDirect && filled >= Self.spillSize
+        if isEnough || filled + needed > blocks.count { try spill(isLast: false) }
         let length = Block.write(bytes, to: UnsafeMutableRawBufferPointer(rebasing: blocks[filled...]))
         places[name] = Location(pack: 0, offset: UInt64(filled), stored: UInt64(length), raw: UInt64(bytes.count))
         waiting.append(name)
         filled += length
     }
 
+    private var isDirect: Bool { written >= Self.directFrom }
+
     /// Moves the blocks from memory to a pack of this content's own, where they are after the next `writing.wait()`.
-    private mutating func spill() throws(StoreError) {
+    private mutating func spill(isLast: Bool) throws(StoreError) {
         if filled == 0 { return }
         if packs.last.map({ $0.end >= Self.packLimit }) ?? true { packs.append(try store.createPack()) }
         let last = packs.count - 1
         try writing.wait()
-        let start = packs[last].reserve(filled)
-        writing.start(UnsafeRawBufferPointer(rebasing: blocks[..<filled]), to: packs[last], at: start)
+        let start = packs[last].reserve(filled - carried) - UInt64(carried)
+        let endsPack = isLast || packs[last].end >= Self.packLimit
+        let count = endsPack ? filled : filled / Self.page * Self.page
+        let rest = UnsafeRawBufferPointer(rebasing: blocks[count..<filled])
+        writing.start(
+            UnsafeRawBufferPointer(rebasing: blocks[..<count]), to: packs[last], at: start,
+            isDirect: isDirect && !endsPack)
+        written += UInt64(count)
         settle(pack: packs[last].id, start: start)
         if other.baseAddress == nil { other = Self.makeRoom() }
+        other.copyMemory(from: rest)
+        (carried, filled) = (rest.count, rest.count)
         swap(&blocks, &other)
     }
 
@@ -98,14 +117,13 @@ struct ChunkWriter {
             places[name]?.offset += start
         }
         waiting.removeAll(keepingCapacity: true)
-        filled = 0
     }
 
     // MARK: The end
 
     /// Makes the content and its chunks known.
     mutating func publish(as digest: Digest, size: UInt64) throws(StoreError) {
-        if !packs.isEmpty { try spill() }
+        if !packs.isEmpty { try spill(isLast: true) }
         try writing.wait()
         let list = try store.put(list.encoded())
         let entry = ContentEntry.chunked(size: size, list: list)

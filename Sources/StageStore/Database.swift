@@ -60,6 +60,12 @@ final class Database: @unchecked Sendable {
         }
     }
 
+    /// Whether this process has the environment in `path` open.
+    static func isOpen(_ path: String) -> Bool {
+        guard let identity = try? identity(of: path) else { return false }
+        return open.withLock { $0[identity] != nil }
+    }
+
     private static func identity(of path: String) throws(StoreError) -> Identity {
         do throws(SystemError) {
             let directory = try OwnedFD.open(path, O_RDONLY | O_DIRECTORY)
@@ -92,6 +98,7 @@ final class Database: @unchecked Sendable {
         try check(mdb_env_create(&environment), "create")
         guard let environment else { throw .database(operation: "create", reason: "no environment") }
         do throws(StoreError) {
+            try check(mdb_env_set_assert(environment, IndexDamage.said), "set up")
             try check(mdb_env_set_maxdbs(environment, UInt32(Table.allCases.count + 4)), "set up")
             try check(mdb_env_set_maxreaders(environment, Self.readers), "set up")
             // Address space only: the file grows as it is used.
@@ -283,6 +290,9 @@ private func check(_ status: CInt, _ operation: String) throws(StoreError) {
     if status == 0 { return }
     // Positive codes are errno, negative ones LMDB's own.
     if status > 0 { throw .system(SystemError("index \(operation)", errno: status)) }
+    if IndexDamage.codes.contains(status) {
+        throw .corrupt("the index does not hold (\(operation): \(String(cString: mdb_strerror(status))))")
+    }
     throw .database(operation: operation, reason: String(cString: mdb_strerror(status)))
 }
 

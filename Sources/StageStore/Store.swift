@@ -166,27 +166,44 @@ public final class Store: DirectorySink, ContentSink, TableStore {
 
     public func put(_ directory: DirectoryObject) throws(StoreError) -> TreeRef {
         try directory.checkNames()
-        let bytes = directory.encoded()
-        let ref = TreeRef(identity: Digest.of(directory.identityBytes()), object: Digest.of(bytes))
-        // Before the content: whichever commit takes that knows that it names others.
-        _ = state.withLock { $0.waiting.pending.directories.insert(ref.object) }
-        if bytes.count > Block.size {
-            _ = try put(bytes)
-        } else {
-            let result: Result<Void, StoreError> = bytes.withUnsafeBytes { buffer in
-                do throws(StoreError) { return .success(try put(buffer, named: ref.object)) } catch {
+        let (bytes, identity) = (directory.encoded(), directory.identityBytes())
+        let result: Result<TreeRef, StoreError> = bytes.withUnsafeBytes { bytes in
+            identity.withUnsafeBytes { identity in
+                do throws(StoreError) { return .success(try put(directory: bytes, identity)) } catch {
                     return .failure(error)
                 }
             }
-            try result.get()
+        }
+        let ref = try result.get()
+        directories.add(directory, ref.object)
+        return ref
+    }
+
+    private func put(
+        directory bytes: UnsafeRawBufferPointer, _ identity: UnsafeRawBufferPointer
+    ) throws(StoreError) -> TreeRef {
+        let ref: TreeRef
+        if bytes.count > Block.size {
+            let ingest = StoreIngest(store: self, isDirectory: true)
+            try ingest.update(bytes)
+            ref = TreeRef(identity: Digest.of(identity), object: try ingest.finish().digest)
+        } else {
+            let names = Digest.of(identity, bytes)
+            ref = TreeRef(identity: names.first, object: names.second)
+            announce(directory: ref.object)
+            try put(bytes, named: ref.object)
         }
         state.withLock { state in
             if state.waiting.pending.contents[ref.object] == nil {
                 state.waiting.pending.directories.remove(ref.object)
             }
         }
-        directories.add(directory, ref.object)
         return ref
+    }
+
+    /// Before the content: whichever commit takes that knows that it names others.
+    func announce(directory object: Digest) {
+        _ = state.withLock { $0.waiting.pending.directories.insert(object) }
     }
 
     func forgetDirectories() { directories.removeAll() }

@@ -17,6 +17,8 @@ public enum StoreError: Error, Hashable, Sendable, CustomStringConvertible {
     case invalidName(FileName)
     /// Directories lie deeper inside each other than `TreePath.depthLimit`; the path of one that is too deep.
     case tooDeep(TreePath)
+    /// What is wanted needs the store at `path` for itself.
+    case inUse(path: String)
     /// The store at `path` has a format that this version does not know.
     case unknownFormat(path: String, found: String)
     /// The store at `path` says that one has to know a feature that this version does not know.
@@ -40,6 +42,8 @@ public enum StoreError: Error, Hashable, Sendable, CustomStringConvertible {
             "a file cannot have the name \"\(name)\" (\(name.bytes.count) bytes; 1 to 255 without / and NUL, not . or ..)"
         case .tooDeep(let path):
             "more than \(TreePath.depthLimit) directories lie inside each other, beginning with \(Self.beginning(path)): move or remove the deepest"
+        case .inUse(let path):
+            "other programs use the store at \(path), whose index is damaged: let them end, and repair it then"
         case .unknownFormat(let path, let found):
             "\(path) is a store of format \(found), which this version does not know: use a newer stagerun, or another --root"
         case .unknownFeature(let path, let feature):

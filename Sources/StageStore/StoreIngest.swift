@@ -21,15 +21,19 @@ final class StoreIngest: ContentIngest {
     private var pieces: [ChunkWriter.Piece] = []
     private let naming = ContentNaming()
     private var chunks: ChunkWriter
+    /// Whether it is a directory object of more than a block.
+    private let isDirectory: Bool
 
-    private static let windowSize = 4 * Block.size
+    /// Handing a window on costs as much as hashing a few kilobytes of it.
+    private static let windowSize = 4 << 20
 
     private static func makeWindow() -> UnsafeMutableRawBufferPointer {
         .allocate(byteCount: windowSize, alignment: 4096)
     }
 
-    init(store: Store) {
+    init(store: Store, isDirectory: Bool = false) {
         self.store = store
+        self.isDirectory = isDirectory
         chunks = ChunkWriter(store: store)
     }
 
@@ -112,6 +116,7 @@ final class StoreIngest: ContentIngest {
         }
         try cut(isLast: true)
         let digest = naming.finish()
+        if isDirectory { store.announce(directory: digest) }
         if try store.entry(of: digest) == nil { try chunks.publish(as: digest, size: size) }
         return (digest, size)
     }

@@ -35,6 +35,11 @@ struct Stagerun: ParsableCommand {
         let interruption = Interruption()
         let command = parsed(Array(CommandLine.arguments.dropFirst()))
         let surroundings = Surroundings(interruption: interruption)
+        let failureStatus = type(of: command).failureStatus
+        StageRoot.whenIndexIsHopeless { error in
+            surroundings.tell("error: ", .red, "\(error)")
+            _exit(failureStatus)
+        }
         let task = Task.detached {
             let status = await run(command, surroundings)
             exit(status)

@@ -6,6 +6,10 @@ import StageHash
 import StageStore
 import StageSystem
 
+IndexDamage.whenHopeless { error in
+    say("failed: \(error)\n")
+    _exit(1)
+}
 let arguments = Array(CommandLine.arguments.dropFirst())
 do {
     switch (arguments.first ?? "", arguments.count) {

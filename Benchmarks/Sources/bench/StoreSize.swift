@@ -5,10 +5,10 @@ import Foundation
 func storeSize(_ laboratory: Laboratory) throws -> [Finding] {
     let bench = try StoreSpeed(laboratory)
     laboratory.note("making 25,000 files of 20,000 bytes, as text and as noise")
-    var text = SourceLikeText(seed: 1)
+    var text = try SourceText(seed: 1)
     var noise = SeededBytes(seed: 2)
     var findings: [Finding] = []
-    findings += try bench.twoImages("source-like text", isFirstJudged: true) { text.text(20_000) }
+    findings += try bench.twoImages("source text", isFirstJudged: true) { text.text(20_000) }
     findings += try bench.twoImages("noise", isFirstJudged: false) { noise.noise(20_000) }
     return findings
 }

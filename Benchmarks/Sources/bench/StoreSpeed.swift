@@ -56,7 +56,7 @@ struct StoreSpeed {
         for (files, size) in [(10_000, 4096), (100_000, 1024)] {
             laboratory.note("making \(files) files of \(size) bytes")
             let tree = "\(place)/tree-\(size)"
-            var text = SourceLikeText(seed: UInt64(size))
+            var text = try SourceText(seed: UInt64(size))
             try StoreTree.make(tree, files: files) { _ in text.text(size) }
             try run(["sync", "-f", place])
             findings += try measured(

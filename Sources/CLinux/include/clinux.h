@@ -51,12 +51,17 @@ long clinux_copy_file_range(int in, int out, size_t length);
 int clinux_fallocate(int fd, int mode, int64_t offset, int64_t length);
 // Lets the kernel begin to write a part of the file to its disk. No promise: only a sync makes it durable.
 void clinux_start_writeback(int fd, int64_t offset, int64_t length);
+// One write past the page cache: address, size and offset in whole pages. EINVAL where the filesystem cannot. Nobody else may use
+// the open file meanwhile.
+int64_t clinux_pwrite_direct(int fd, const void *bytes, size_t size, int64_t offset);
 int clinux_memfd_create(const char *name, unsigned int flags);
 int clinux_pipe2(int fds[2], int flags);
 // A lock of the open file on `length` bytes from `start`: 0 shared, 1 exclusive, 2 none. Never waits; goes with the descriptor.
 int clinux_lock_range(int fd, int kind, int64_t start, int64_t length);
 // 1 when another open file holds a lock there, 0 when none does.
 int clinux_range_is_locked(int fd, int64_t start, int64_t length);
+// A lock of this process, as LMDB takes them, on the first byte. Never waits; goes when any descriptor of the file is closed.
+int clinux_lock_first_byte(int fd);
 // At most so many arenas of the allocator; where it has none, nothing changes.
 void clinux_limit_arenas(int count);
 int clinux_close_range(unsigned int first, unsigned int last, unsigned int flags);

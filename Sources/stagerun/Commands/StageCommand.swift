@@ -31,11 +31,15 @@ struct Surroundings: Sendable {
     /// Whether text on standard error is coloured.
     var colours: Bool { wantsColours(isTerminal: error.isTerminal, environment: environment) }
 
+    func statePath(_ options: RootOption) throws -> String {
+        try stateDirectory(option: options.root, isRoot: geteuid() == 0, environment: environment)
+    }
+
     /// Opens the state directory for `body`, and closes it on every path.
     func withRoot<R>(
         _ options: RootOption, jobs: Int? = nil, _ body: (StageRoot) async throws -> R
     ) async throws -> R {
-        let path = try stateDirectory(option: options.root, isRoot: geteuid() == 0, environment: environment)
+        let path = try statePath(options)
         try makeParents(of: path)
         let root = try StageRoot(path: path, jobs: jobs ?? processorCount())
         let result: R

@@ -26,7 +26,16 @@ struct VerifyCommand: StageCommand {
     var json = false
 
     func execute(_ surroundings: Surroundings) async throws -> Int32 {
-        let report = try await surroundings.withRoot(root) { root in try await root.verify(repair: repair) }
+        // Before the store is opened: LMDB ends a process that opens a damaged index.
+        let index = try VerificationReport.index(at: surroundings.statePath(root), repair: repair)
+        if let index, !repair { return try show(index, surroundings) }
+        var report = try await surroundings.withRoot(root) { root in try await root.verify(repair: repair) }
+        if let index { report.add(before: index) }
+        return try show(report, surroundings)
+    }
+
+    /// Gives the exit status.
+    private func show(_ report: VerificationReport, _ surroundings: Surroundings) throws -> Int32 {
         let text = VerificationText(report: report)
         try surroundings.output.write(json ? text.document.pretty : text.page)
         return report.isSound ? 0 : 1
