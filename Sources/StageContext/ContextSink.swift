@@ -33,7 +33,7 @@ extension ContextSink {
 }
 
 extension Store: ContextSink {
-    public func holds(_ digests: [Digest]) throws(StoreError) -> [Bool] { try sizes(of: digests).map { $0 != nil } }
+    public func holds(_ digests: [Digest]) throws(StoreError) -> [Bool] { try vouches(for: digests) }
 }
 
 extension MemoryStore: ContextSink {

@@ -197,7 +197,12 @@ extension Store {
         let part = 20_000
         for start in stride(from: 0, to: gone.count, by: part) {
             try database.write { transaction throws(StoreError) in
-                for key in gone[start..<min(start + part, gone.count)] { try transaction.put(.condemned, key, nil) }
+                let keys = gone[start..<min(start + part, gone.count)]
+                for key in keys { try transaction.put(.condemned, key, nil) }
+                if try transaction.count(.lookalikes) == 0 { return }
+                for key in keys where try transaction.value(.contents, key) == nil {
+                    try transaction.put(.lookalikes, key, nil)
+                }
             }
         }
         return (gone.count, staying)

@@ -30,7 +30,7 @@ struct CollectionMarker {
         for (digest, entry) in newcomers {
             if case .chunked = entry { links.append(.content(digest)) }
             if entry.size < DirectoryObject.leastSize { continue }
-            if try store.isDirectory(digest) { links.append(.directory(digest)) }
+            if try store.isDirectory(digest), try !store.isLookalike(digest) { links.append(.directory(digest)) }
         }
         try mark(links)
     }

@@ -60,6 +60,16 @@ final class Database: @unchecked Sendable {
         }
     }
 
+    /// Opens and closes the environment in `path`, so that its lock file is a fresh one for whoever waits to open it, while this
+    /// process holds the lock on that file: no descriptor of it is closed before.
+    static func renewLocks(_ path: String) throws(StoreError) {
+        var environment: OpaquePointer?
+        try check(mdb_env_create(&environment), "create")
+        defer { mdb_env_close(environment) }
+        try check(mdb_env_set_maxreaders(environment, readers), "set up")
+        try check(mdb_env_open(environment, path, UInt32(MDB_NOTLS), 0o644), "open \(path)")
+    }
+
     /// Whether this process has the environment in `path` open.
     static func isOpen(_ path: String) -> Bool {
         guard let identity = try? identity(of: path) else { return false }
@@ -205,9 +215,7 @@ final class Database: @unchecked Sendable {
 
         /// How many pairs a table has.
         func count(_ table: Table) throws(StoreError) -> Int {
-            var figures = MDB_stat()
-            try check(mdb_stat(raw, database.handle(table), &figures), "count \(table.rawValue)")
-            return figures.ms_entries
+            try StageStore.count(raw, database.handle(table), table)
         }
 
         /// Calls `body` with each pair in key order; both are valid during the call only.
@@ -247,16 +255,18 @@ final class Database: @unchecked Sendable {
             try check(status, "write \(table.rawValue)")
         }
 
-        /// Keeps `value` unless the key is there already.
-        func putIfAbsent(_ table: Table, _ key: [UInt8], _ value: [UInt8]) throws(StoreError) {
+        /// Keeps `value` unless the key is there already; false when it is.
+        @discardableResult
+        func putIfAbsent(_ table: Table, _ key: [UInt8], _ value: [UInt8]) throws(StoreError) -> Bool {
             let handle = database.handle(table)
             let status = withValue(key) { key in
                 withValue(CheckedValue.close(value, key: bytes(of: key))) {
                     mdb_put(raw, handle, &key, &$0, UInt32(MDB_NOOVERWRITE))
                 }
             }
-            if status == MDB_KEYEXIST { return }
+            if status == MDB_KEYEXIST { return false }
             try check(status, "write \(table.rawValue)")
+            return true
         }
 
         func value(_ table: Table, _ key: [UInt8]) throws(StoreError) -> [UInt8]? {
@@ -266,6 +276,11 @@ final class Database: @unchecked Sendable {
             guard let value else { return nil }
             guard let value else { throw CheckedValue.damaged(table, key) }
             return value
+        }
+
+        /// How many pairs a table has.
+        func count(_ table: Table) throws(StoreError) -> Int {
+            try StageStore.count(raw, database.handle(table), table)
         }
 
         /// The state of the index that this starts from.
@@ -294,6 +309,12 @@ private func check(_ status: CInt, _ operation: String) throws(StoreError) {
         throw .corrupt("the index does not hold (\(operation): \(String(cString: mdb_strerror(status))))")
     }
     throw .database(operation: operation, reason: String(cString: mdb_strerror(status)))
+}
+
+private func count(_ transaction: OpaquePointer, _ handle: MDB_dbi, _ table: Table) throws(StoreError) -> Int {
+    var figures = MDB_stat()
+    try check(mdb_stat(transaction, handle, &figures), "count \(table.rawValue)")
+    return figures.ms_entries
 }
 
 private func bytes(of value: MDB_val) -> UnsafeRawBufferPointer {

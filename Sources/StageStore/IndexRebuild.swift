@@ -139,6 +139,7 @@ private struct IndexRebuild: ~Copyable {
             try retrying("fsync", "index") { fsync(directory.raw) }
             try removeTree(new)
         } catch { throw .system(error) }
+        try Database.renewLocks(path + "/index")
     }
 
     private func write(to database: Database) throws(StoreError) {

@@ -75,8 +75,13 @@ extension Store {
         state.waiting.inFlight.contents = state.waiting.pending.contents
         state.waiting.pending.contents = [:]
         state.waiting.inFlight.directories = state.waiting.pending.directories
+        state.waiting.inFlight.lookalikes = state.waiting.pending.lookalikes
+        swap(&state.waiting.inFlight.vouched, &state.waiting.pending.vouched)
         // What is being put at this moment is for the next commit to look at.
-        for digest in state.waiting.inFlight.contents.keys { state.waiting.pending.directories.remove(digest) }
+        for digest in state.waiting.inFlight.contents.keys {
+            state.waiting.pending.directories.remove(digest)
+            state.waiting.pending.lookalikes.remove(digest)
+        }
         if !values { return nil }
         let refused = state.waiting.pending.values.keys.first { !keySizes.contains($0.key.count) }
         state.waiting.inFlight.values =
@@ -91,6 +96,8 @@ extension Store {
         state.waiting.pending.contents.merge(state.waiting.inFlight.contents) { new, _ in new }
         state.waiting.pending.values.merge(state.waiting.inFlight.values) { new, _ in new }
         state.waiting.pending.directories.formUnion(state.waiting.inFlight.directories)
+        state.waiting.pending.lookalikes.formUnion(state.waiting.inFlight.lookalikes)
+        state.waiting.pending.vouched.formUnion(state.waiting.inFlight.vouched)
         state.waiting.inFlight = Batch()
     }
 
@@ -123,8 +130,10 @@ extension Store {
         }
         try database.write { transaction throws(StoreError) in
             for (digest, entry) in batch.contents.sorted(by: { $0.key < $1.key }) {
-                try transaction.putIfAbsent(.contents, digest.bytes, entry.encoded())
+                let isNew = try transaction.putIfAbsent(.contents, digest.bytes, entry.encoded())
+                if isNew && batch.lookalikes.contains(digest) { try transaction.put(.lookalikes, digest.bytes, []) }
             }
+            try Self.vouch(for: batch, in: transaction)
             for pack in packEnds where !batch.contents.isEmpty {
                 var end = ByteWriter()
                 end.u64(pack.end)

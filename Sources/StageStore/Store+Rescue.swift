@@ -28,7 +28,8 @@ extension Store {
             return try takeBack(since: since, in: transaction)
         }
         var links: [Link] = []
-        for digest in batch.directories where try transaction.value(.contents, digest.bytes) != nil {
+        for digest in batch.directories.union(batch.vouched)
+        where try transaction.value(.contents, digest.bytes) != nil {
             links += try self.links(ofDirectory: digest)
         }
         for entry in batch.contents.values { links += try self.links(of: entry) }

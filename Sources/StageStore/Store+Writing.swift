@@ -14,6 +14,7 @@ extension Store {
             return try ingest.finish().digest
         }
         let digest = Digest.of(bytes)
+        try noteLookalike(bytes, digest)
         try put(bytes, named: digest)
         return digest
     }
@@ -29,6 +30,7 @@ extension Store {
         let known = try entries(of: digests)
         let new = contents.indices.filter { known[$0] == nil }
         if new.isEmpty { return digests }
+        for place in new { try noteLookalike(contents[place], digests[place]) }
         let room = new.reduce(0) { $0 + Block.header + contents[$1].count }
         let result: Result<Void, StoreError> = withUnsafeTemporaryAllocation(byteCount: room, alignment: 16) { out in
             var blocks: [NamedBlock] = []

@@ -61,8 +61,12 @@ public final class Store: DirectorySink, ContentSink, TableStore {
         var contents: [Digest: ContentEntry] = [:]
         /// Directories that were put: they name others.
         var directories: Set<Digest> = []
+        /// Contents of files that read as directory objects.
+        var lookalikes: Set<Digest> = []
+        /// Directories whose bytes were here as a file's: from now on all beneath them is here, too.
+        var vouched: Set<Digest> = []
         var values: [Key: [UInt8]?] = [:]
-        var isEmpty: Bool { contents.isEmpty && values.isEmpty }
+        var isEmpty: Bool { contents.isEmpty && values.isEmpty && vouched.isEmpty }
     }
 
     struct Key: Hashable {
@@ -193,11 +197,7 @@ public final class Store: DirectorySink, ContentSink, TableStore {
             announce(directory: ref.object)
             try put(bytes, named: ref.object)
         }
-        state.withLock { state in
-            if state.waiting.pending.contents[ref.object] == nil {
-                state.waiting.pending.directories.remove(ref.object)
-            }
-        }
+        try settle(directory: ref.object)
         return ref
     }
 

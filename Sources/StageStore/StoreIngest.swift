@@ -23,6 +23,7 @@ final class StoreIngest: ContentIngest {
     private var chunks: ChunkWriter
     /// Whether it is a directory object of more than a block.
     private let isDirectory: Bool
+    private var beginsAsDirectory = false
 
     /// Handing a window on costs as much as hashing a few kilobytes of it.
     private static let windowSize = 4 << 20
@@ -74,6 +75,9 @@ final class StoreIngest: ContentIngest {
 
     /// Takes chunks from the window, as long as what follows cannot move their end.
     private func cut(isLast: Bool) throws(StoreError) {
+        if pieces.isEmpty && carried == 0 {
+            beginsAsDirectory = window[..<min(filled, 4)].elementsEqual(DirectoryObject.objectMagic)
+        }
         var next: [ChunkWriter.Piece] = []
         var start = 0
         while filled - start >= (isLast ? 1 : Chunking.largest) {
@@ -111,13 +115,17 @@ final class StoreIngest: ContentIngest {
         if size <= Block.size {
             let bytes = UnsafeRawBufferPointer(rebasing: window[..<filled])
             let digest = Digest.of(bytes)
+            try store.noteLookalike(bytes, digest)
             try store.put(bytes, named: digest)
             return (digest, size)
         }
         try cut(isLast: true)
         let digest = naming.finish()
         if isDirectory { store.announce(directory: digest) }
-        if try store.entry(of: digest) == nil { try chunks.publish(as: digest, size: size) }
+        if try store.entry(of: digest) == nil {
+            if !isDirectory && beginsAsDirectory { store.announce(lookalike: digest) }
+            try chunks.publish(as: digest, size: size)
+        }
         return (digest, size)
     }
 }

@@ -22,6 +22,8 @@ public enum Table: String, CaseIterable, Sendable {
     case uses
     /// Content digest -> the generation it was given up in, and where it is stored.
     case condemned
+    /// Digest of a file's content that reads as a directory object, whose parts nobody vouches for.
+    case lookalikes
 
     /// Its place in `allCases`: what is found by it is found sooner than by the name.
     var place: Int {
@@ -36,6 +38,7 @@ public enum Table: String, CaseIterable, Sendable {
         case .facts: 7
         case .uses: 8
         case .condemned: 9
+        case .lookalikes: 10
         }
     }
 

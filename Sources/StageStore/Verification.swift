@@ -116,7 +116,9 @@ extension Store {
             let found = hasher.finalize()
             if found != row.digest {
                 result.damages.append(Damage(digest: row.digest, reason: "its bytes have the name \(found)"))
-            } else if beginning == DirectoryObject.objectMagic, (try? isDirectory(row.digest)) == true {
+            } else if beginning == DirectoryObject.objectMagic, (try? isDirectory(row.digest)) == true,
+                (try? isLookalike(row.digest)) != true
+            {
                 result.directories.append(row.digest)
             }
         }
@@ -157,7 +159,9 @@ extension Store {
         var found: [Digest] = []
         for row in census.graph.rows where earlier.graph.number(of: row.digest) == nil {
             // What does not read is found by whoever needs it.
-            if (try? isDirectory(row.digest)) == true { found.append(row.digest) }
+            if (try? isDirectory(row.digest)) == true, (try? isLookalike(row.digest)) != true {
+                found.append(row.digest)
+            }
         }
         return found
     }

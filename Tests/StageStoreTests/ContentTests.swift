@@ -188,6 +188,30 @@ import Testing
         }
     }
 
+    /// Beyond 128 MiB writes go past the page cache, in whole pages.
+    @Test func aVeryLargeContentReadsBack() throws {
+        let file = scratch.path + "/noise"
+        var hasher = DigestHasher()
+        do {
+            let fd = try OwnedFD.open(file, O_RDWR | O_CREAT)
+            let source = try OwnedFD.open("/dev/urandom", O_RDONLY)
+            for piece in 0..<140 {
+                var bytes = [UInt8](repeating: 0, count: (1 << 20) + piece)
+                try bytes.withUnsafeMutableBytes { _ = try readFull(source.raw, $0) }
+                hasher.update(bytes)
+                try writeAll(fd.raw, bytes)
+            }
+        }
+        let (status, lines) = try Probe("ingest", scratch.store, file).finish()
+        let fields = try #require(lines.first).split(separator: " ")
+        #expect(status == 0 && fields[0] == "\(hasher.finalize())" && fields[1] == fields[2], "\(lines)")
+        // Another process, which finds on the disk what it finds.
+        let store = try Store(path: scratch.store)
+        var again = DigestHasher()
+        try store.withContent(hasher.finalize()) { again.update($0) }
+        #expect(again.finalize() == hasher.finalize())
+    }
+
     /// Contents with a pack each must not take a descriptor each.
     @Test func manyLargeContentsWithFewDescriptors() throws {
         let (status, lines) = try Probe("large", scratch.store, "150", descriptors: 180).finish()

@@ -130,6 +130,40 @@ private func isFull(_ error: StoreError?) -> Bool {
         #expect(try Store(path: disk.path + "/store").get(.tags, [2]) == [UInt8](repeating: 2, count: 100_000))
     }
 
+    /// Pruning takes room before it gives some back: it works, or says what is missing and leaves all as it was.
+    @Test(arguments: [UInt64(0), 16 << 10, 256 << 10, 2 << 20]) func pruningOnAFullDisk(left: UInt64) throws {
+        guard let disk = try disk(48) else { return }
+        let path = disk.path + "/store"
+        #expect(try Probe("say", path, "8", "8").finish().status == 0)
+        let before = disk.free
+        try disk.fill(leaving: left)
+        let run = try Probe("prune", path, "8", "8").finish()
+        if run.status != 0 {
+            let complaints = run.lines.filter { $0.hasPrefix("failed: ") }
+            #expect(run.status == 1 && complaints.count == 1, "\(run)")
+            #expect(complaints.first?.contains("disk is full") == true, "\(run)")
+        }
+        try expectBatches(path)
+        disk.makeRoom()
+        let again = try Probe("prune", path, "8", "8").finish()
+        #expect(again.status == 0, "\(again)")
+        try expectBatches(path)
+        #expect(disk.free > before + (4 << 20))
+        #expect(try Store(path: path).get(.records, SampleBatch.key(seed: 8, 1)) == nil)
+    }
+
+    /// The even ones are whole; of the odd ones, each that has its record.
+    private func expectBatches(_ path: String) throws {
+        let store = try Store(path: path)
+        for batch in 0..<8 {
+            let contents = SampleBatch(seed: 8, number: batch).contents
+            let record = try store.get(.records, SampleBatch.key(seed: 8, batch))
+            #expect(record == contents.flatMap { Digest.of($0).bytes } || (record == nil && batch % 2 == 1))
+            if record == nil { continue }
+            for content in contents { #expect(try store.read(Digest.of(content)) == content) }
+        }
+    }
+
     @Test func openingOnAFullDisk() throws {
         guard let disk = try disk(4) else { return }
         for left in [UInt64(0), 4096, 16384, 65536] {

@@ -15,6 +15,7 @@ do {
     switch (arguments.first ?? "", arguments.count) {
     case ("write", 4): try writeForever(arguments[1], seed: number(arguments[2]), until: Int(number(arguments[3])))
     case ("say", 4): try writeAndSay(arguments[1], seed: number(arguments[2]), until: Int(number(arguments[3])))
+    case ("prune", 4): try prune(arguments[1], seed: number(arguments[2]), batches: Int(number(arguments[3])))
     case ("check", 4): try check(arguments[1], seed: number(arguments[2]), batches: Int(number(arguments[3])))
     case ("ingest", 3): try ingest(arguments[1], arguments[2])
     case ("remove", 2): try removeTree(arguments[1])
@@ -51,6 +52,31 @@ func writeAndSay(_ path: String, seed: UInt64, until: Int) throws {
         try store.commit()
         say("durable \(seed) \(batch)\n")
     }
+}
+
+/// A record of these programs leads to its contents.
+struct SampleLinks: LinkReader {
+    func links(of table: Table, _ value: [UInt8]) -> [Link]? {
+        stride(from: 0, to: value.count - 31, by: 32).compactMap { start in
+            value[start..<(start + 32)].withUnsafeBytes { Digest(bytes: $0) }.map { .content($0) }
+        }
+    }
+
+    func links(inList bytes: [UInt8]) -> [Link]? { nil }
+}
+
+/// Takes out the record of every second batch that `writeAndSay` kept, with what only that leads to; packs are written anew.
+/// Says which go before, and when all is done.
+func prune(_ path: String, seed: UInt64, batches: Int) throws {
+    let store = try Store(path: path, links: SampleLinks())
+    store.rest()
+    for batch in stride(from: 1, to: batches, by: 2) { say("gone \(seed) \(batch)\n") }
+    guard let lease = try store.collectorLease() else { throw SystemError("lease", path, errno: EBUSY) }
+    var removal = Removal()
+    removal.items = stride(from: 1, to: batches, by: 2).map { (.records, SampleBatch.key(seed: seed, $0)) }
+    let collected = try store.collect(
+        removal, from: try store.census(SampleLinks()), deadShare: 0.05, under: lease)
+    say("pruned \(collected.freed)\n")
 }
 
 /// Reads all that `writeAndSay` kept. Says what is refused, and what is wrong; ends with 3 when anything is.
