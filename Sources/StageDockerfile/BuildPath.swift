@@ -3,12 +3,26 @@
 enum BuildPath {
     /// Absolute, without `.`, `..`, doubled or trailing slashes.
     static func cleaned(_ path: String, in directory: String = "/") -> String {
-        let whole = path.utf8.first == UInt8(ascii: "/") ? path : directory + "/" + path
+        let isAbsolute = path.utf8.first == UInt8(ascii: "/")
+        let whole = isAbsolute ? path : directory == "/" ? "/" + path : directory + "/" + path
+        if isClean(whole) { return whole }
         var parts: [Substring] = []
         for part in whole.split(separator: "/") where part != "." {
             if part == ".." { _ = parts.popLast() } else { parts.append(part) }
         }
         return "/" + parts.joined(separator: "/")
+    }
+
+    /// Whether an absolute path certainly has nothing to clean. Of ASCII alone: what comes after a slash can make another
+    /// character of it.
+    private static func isClean(_ path: String) -> Bool {
+        var isAfterSlash = false
+        for byte in path.utf8 {
+            let isSlash = byte == UInt8(ascii: "/")
+            if byte >= 0x80 || isAfterSlash && (isSlash || byte == UInt8(ascii: ".")) { return false }
+            isAfterSlash = isSlash
+        }
+        return !isAfterSlash || path.utf8.count == 1
     }
 
     /// A destination: absolute, with a slash at the end when a directory is meant.

@@ -28,6 +28,9 @@ struct LineReader {
         if bytes.starts(with: [0xEF, 0xBB, 0xBF]) { position = 3 }
     }
 
+    /// How many lines there are.
+    var lines: Int { bytes.reduce(into: 1) { if $1 == UInt8(ascii: "\n") { $0 += 1 } } }
+
     mutating func next() throws(DockerfileError) -> PhysicalLine? {
         guard position < bytes.count else { return nil }
         number += 1

@@ -65,6 +65,8 @@ struct LoweringRound {
         layout = StageLayout(dockerfile, contexts: options.contexts)
         scope = try GlobalScope(dockerfile, options)
         warnings = dockerfile.warnings + FromChecks(dockerfile, scope).warnings
+        states.reserveCapacity(min(layout.stages.count, 1 << 14))
+        progress.reserveCapacity(min(layout.stages.count, 1 << 14))
     }
 
     mutating func run() throws(DockerfileError) -> LoweringResult {
@@ -113,7 +115,7 @@ struct LoweringRound {
         if progress[index] == nil {
             progress[index] = .open
             // All that is written out is looked for at once, so that one round asks for as many images as can be.
-            let references = try writtenReferences(stage.instructions, in: index, base.platform)
+            let references = try writtenReferences(stage.instructions, in: index, base)
             needed += references.filter { progress[$0] == nil && !needed.contains($0) }
             if !needed.isEmpty { return needed }
         }
@@ -244,10 +246,10 @@ struct LoweringRound {
 
     /// The stages that `--from` names without variables; images among them are asked for.
     private mutating func writtenReferences(
-        _ instructions: [ParsedInstruction], in index: Int, _ platform: Platform
+        _ instructions: [ParsedInstruction], in index: Int, _ base: (reference: SourceReference, platform: Platform)
     ) throws(DockerfileError) -> [Int] {
-        if case .image(let name) = try base(of: layout.stages[index]).reference {
-            _ = image(name, platform, at: layout.stages[index].from.base.range)
+        if case .image(let name) = base.reference {
+            _ = image(name, base.platform, at: layout.stages[index].from.base.range)
         }
         var found: [Int] = []
         let names = instructions.flatMap(\.command.sourceNames)
@@ -273,18 +275,21 @@ struct LoweringRound {
         _ instructions: [ParsedInstruction], _ start: StageState
     ) throws(DockerfileError) -> References {
         var found = References()
-        let isDynamic = instructions.contains {
-            $0.command.sourceNames.contains { $0.text.utf8.contains(UInt8(ascii: "$")) }
-        }
-        var rehearsal = StageLowering(
-            layout: layout, scope: scope, state: start, graph: GraphAssembly(), warnings: [], allowance: allowance,
-            spelling: spelling, filesystems: [:])
+        let names = instructions.flatMap(\.command.sourceNames)
+        if names.isEmpty { return found }
+        let isDynamic = names.contains { $0.text.utf8.contains(UInt8(ascii: "$")) }
+        var rehearsal =
+            isDynamic
+            ? StageLowering(
+                layout: layout, scope: scope, state: start, graph: GraphAssembly(), warnings: [],
+                allowance: allowance, spelling: spelling, filesystems: [:]) : nil
         for instruction in instructions {
             switch instruction.command {
-            case .argument, .environment: if isDynamic { try rehearsal.lower(instruction) }
+            case .argument, .environment: try rehearsal?.lower(instruction)
             case .copy, .run:
                 for from in instruction.command.sourceNames {
-                    let name = try StageLowering.sourceName(from, scope, rehearsal.state.variables)
+                    let name = try StageLowering.sourceName(
+                        from, scope, rehearsal?.state.variables ?? start.variables)
                     try add(try layout.source(name, in: start.index, at: from.range), from.range, to: &found)
                 }
             default: break

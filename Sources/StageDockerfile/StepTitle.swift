@@ -12,11 +12,30 @@ enum StepTitle {
         reader.keepsEscapes = true
         reader.keepsUnset = true
         let rest = instruction.original.utf8.dropFirst(instruction.keyword.text.utf8.count)
-        let written = String(rest) ?? ""
-        let filled = (try? reader.expand(written, variables).value) ?? written
-        var title = instruction.name.uppercased() + " " + oneLine(filled)
+        var title = instruction.name.uppercased() + " "
+        if let plain = plain(rest, escape: expansion.escape) {
+            title += plain
+        } else {
+            let written = String(rest) ?? ""
+            title += oneLine((try? reader.expand(written, variables).value) ?? written)
+        }
         if instruction.name == "run", let summary = instruction.heredocs.first?.summary { title += " (\(summary))" }
         return title.utf8.count <= longest ? title : String(title.prefix(longest)) + "..."
+    }
+
+    /// Text in which there is nothing to fill in and nothing to join, as most is, without the blanks around it; else nil.
+    private static func plain(_ text: Substring.UTF8View, escape: Unicode.Scalar) -> Substring? {
+        var last: UInt8 = 0
+        for byte in text {
+            guard (0x20...0x7E).contains(byte), byte != UInt8(ascii: "$"), UInt32(byte) != escape.value,
+                byte != 0x20 || last != 0x20
+            else { return nil }
+            last = byte
+        }
+        var text = text
+        if text.first == 0x20 { text.removeFirst() }
+        if text.last == 0x20 { text.removeLast() }
+        return Substring(text)
     }
 
     /// Joined lines bring their indentation along; blanks in quotes stay.

@@ -17,6 +17,7 @@ struct SyntaxParser {
 
     mutating func parse() throws(DockerfileError) -> [Instruction] {
         var instructions: [Instruction] = []
+        instructions.reserveCapacity(min(reader.lines, 1 << 14))
         while let first = try reader.next() {
             if let instruction = try instruction(startingAt: first) { instructions.append(instruction) }
         }

@@ -19,12 +19,16 @@ struct BuildRun {
     private let loads: [StepLoad]
     private var schedule: Schedule
     private(set) var outcomes: [StepOutcome?]
+    /// What the outcomes left: what steps that take them in are made of.
+    private var trees: [TreeRef?]
     private(set) var failures: [Int: FailedStep] = [:]
     private(set) var keys: [StepKey?]
     /// What is known of steps that are looked up, wait, run or have failed.
     private(set) var keyed: [KeyedStep?]
     /// The step of each key that is looked up or runs, and what waits for an equal one.
     private var flights: [StepKey: Int] = [:]
+    /// Looked-up steps that run on the spot once all that is ready has been looked up.
+    private var instants: [Int] = []
     private var waiting: [Int: [Int]] = [:]
     private(set) var failure: BuildError?
     /// The steps of the builds before; read when the first step has to run.
@@ -44,6 +48,7 @@ struct BuildRun {
             inputs: graph.steps.map { $0.inputs.map(\.index) }, costs: loads.map(\.seconds),
             weights: loads.map(\.weight), limit: jobs)
         outcomes = [StepOutcome?](repeating: nil, count: graph.steps.count)
+        trees = [TreeRef?](repeating: nil, count: graph.steps.count)
         keys = [StepKey?](repeating: nil, count: graph.steps.count)
         keyed = [KeyedStep?](repeating: nil, count: graph.steps.count)
     }
@@ -75,11 +80,17 @@ struct BuildRun {
         }
     }
 
-    /// Looks up all that is ready, and starts what may run.
+    /// Looks up all that is ready, and starts what may run: first what takes no place, then what is done on the spot, since
+    /// a longer path may go on from it than from what waits for a place.
     private mutating func advance(_ group: inout Group) async {
         while failure == nil {
             if let index = schedule.take() {
                 probe(index)
+            } else if let index = schedule.nextWeightless() {
+                await start(index, &group)
+            } else if let index = instants.popLast() {
+                schedule.run(index)
+                await start(index, &group)
             } else if let index = schedule.next() {
                 await start(index, &group)
             } else {
@@ -88,17 +99,21 @@ struct BuildRun {
         }
     }
 
-    private func inputs(_ step: Step) -> [TreeRef] { step.inputs.compactMap { outcomes[$0.index]?.tree } }
+    private func inputs(_ step: Step) -> [TreeRef] {
+        var inputs: [TreeRef] = []
+        inputs.reserveCapacity(step.inputs.count)
+        for input in step.inputs { if let tree = trees[input.index] { inputs.append(tree) } }
+        return inputs
+    }
 
     private mutating func probe(_ index: Int) {
         let step = graph.steps[index]
         switch step.operation {
-        case .image, .context, .remote, .scratch: schedule.park(index)
+        case .image, .context, .remote, .scratch: wait(index)
         case .makeDirectory, .copy, .merge, .run, .own:
             do throws(BuildError) {
-                var keyed = try worker.key(step, inputs: inputs(step), platform: graph.platform)
+                let keyed = try worker.key(step, inputs: inputs(step), platform: graph.platform)
                 keys[index] = keyed.key
-                keyed.solitude = worker.flights.solitude
                 let usesCache = options.cache.allows(step)
                 if usesCache, let outcome = try worker.lookUp(keyed, step) { return finish(index, outcome) }
                 if let other = flights[keyed.key] {
@@ -107,17 +122,25 @@ struct BuildRun {
                     self.keyed[index] = keyed
                     flights[keyed.key] = index
                     learnDurations()
-                    schedule.park(index)
+                    wait(index)
                 }
             } catch { fail(index, worker.refused(step, error)) }
         }
     }
 
+    /// A step that is to run waits for a place, but for one that needs none and no time.
+    private mutating func wait(_ index: Int) {
+        if loads[index] == .instant { instants.append(index) } else { schedule.park(index) }
+    }
+
     private mutating func start(_ index: Int, _ group: inout Group) async {
-        let (worker, sources, step) = (worker, sources, graph.steps[index])
+        let worker = worker
+        let step = graph.steps[index]
         switch step.operation {
         case .scratch: settle(index, worker.scratch(step))
-        case .image, .context, .remote: group.addTask { (index, await worker.source(step, sources)) }
+        case .image, .context, .remote:
+            let sources = sources
+            group.addTask { (index, await worker.source(step, sources)) }
         case .makeDirectory, .copy, .merge, .run, .own:
             guard let keyed = keyed[index] else { return }
             var work = StepWork(step: step, keyed: keyed, usesCache: options.cache.allows(step))
@@ -175,6 +198,7 @@ struct BuildRun {
     }
 
     private mutating func finish(_ index: Int, _ outcome: StepOutcome) {
+        trees[index] = outcome.tree
         outcomes[index] = outcome
         keyed[index] = nil
         schedule.finish(index)

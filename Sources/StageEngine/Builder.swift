@@ -148,9 +148,7 @@ public struct Builder: Sendable {
     func worker(
         _ observe: @escaping @Sendable (BuildEvent) -> Void, begin: ContinuousClock.Instant = .now
     ) -> StepWorker {
-        StepWorker(
-            store: store, executor: executor, unpacker: unpacker, loans: loans, performers: performers,
-            flights: flights, clock: clock, checkpoint: checkpoint, events: EventSequence(observe, begin: begin))
+        StepWorker(self, events: EventSequence(observe, begin: begin))
     }
 }
 

@@ -270,6 +270,9 @@ private struct NodeChange {
         Attributes(mode: mode, uid: owner?.uid ?? 0, gid: owner?.gid ?? 0, time: time ?? .epoch)
     }
 
+    /// Whether a node that is no part of a link group stays as it is, whatever it is.
+    private var keepsNodes: Bool { owner == nil && time == nil && mode == nil }
+
     func applied(to node: Node) -> Node {
         var node = node
         if case .symlink = node.content {
@@ -317,7 +320,9 @@ private struct NodeChange {
             switch items[index].entry {
             case .directory(let child):
                 entry = .directory(try rewritten(child, store, at: path.appending(items[index].name)))
-            case .node(let node): entry = .node(applied(to: node))
+            case .node(let node):
+                if keepsNodes && node.linkGroup == 0 { continue }
+                entry = .node(applied(to: node))
             }
             if entry == items[index].entry { continue }
             items[index].entry = entry

@@ -1,7 +1,8 @@
 // Which step is next: a value without async, without imports. Specs/scheduler.md draws the states.
 //
 //   waiting --(last input done)--> ready --take--> probing --park--> parked --next--> running --finish--> done
-//                                                        \----------------finish (a hit)-----------------/
+//                                                        \----------- run (on the spot) ---/            /
+//                                                         \---------------finish (a hit)---------------/
 //
 // Every transition goes through `move`. A step that is parked waits until its weight fits beside what runs; the longest
 // remaining path goes first. A step of weight 0 takes no place: it waits for something else than a core.
@@ -67,12 +68,19 @@ public struct Schedule: Sendable {
     /// The looked-up step has to run.
     public mutating func park(_ step: Int) { move(step, to: .parked) }
 
+    /// The looked-up step takes no place and no time: it is run on the spot.
+    public mutating func run(_ step: Int) { move(step, to: .running) }
+
+    /// The next step to run of those that take no place.
+    public mutating func nextWeightless() -> Int? {
+        guard let step = weightless.first else { return nil }
+        move(step, to: .running)
+        return step
+    }
+
     /// The next step to run, if there is a place for it.
     public mutating func next() -> Int? {
-        if let step = weightless.first {
-            move(step, to: .running)
-            return step
-        }
+        if let step = nextWeightless() { return step }
         // What does not fit is waited for: if lighter ones went past it, it might never come.
         guard let step = parked.first, runningWeight == 0 || runningWeight + weight(step) <= limit else { return nil }
         move(step, to: .running)

@@ -5,21 +5,34 @@ import StageHash
 import StageStore
 import StageSystem
 
-/// A step with its key, ready to be looked up or to run.
-struct KeyedStep: Sendable {
+/// A step with its key, ready to be looked up or to run. An object, since it is handed on from place to place.
+final class KeyedStep: Sendable {
     let key: StepKey
-    /// The key's text, as UTF-8: most steps are hits, and need no string of it.
-    let lines: [UInt8]
+    /// What the key is the digest of: most steps are hits, and need no text of it.
+    let encoding: [UInt8]
     let inputs: [TreeRef]
     let selection: CopySelection?
     /// What the binds of a `RUN` show, by the number of the mount.
-    var mounted: [Int: Entry] = [:]
+    let mounted: [Int: Entry]
     /// What it takes in besides the filesystem that it starts from.
-    var sources: [StepSource] = []
+    let sources: [StepSource]
     /// `Flights.solitude` before it was looked up.
-    var solitude: UInt64?
+    let solitude: UInt64?
 
-    var text: String { String(decoding: lines, as: UTF8.self) }
+    init(
+        _ encoder: KeyEncoder, inputs: [TreeRef], selection: CopySelection?, mounted: [Int: Entry],
+        sources: [StepSource], solitude: UInt64?
+    ) {
+        key = encoder.finalize()
+        encoding = encoder.bytes
+        self.inputs = inputs
+        self.selection = selection
+        self.mounted = mounted
+        self.sources = sources
+        self.solitude = solitude
+    }
+
+    var text: String { KeyEncoder.text(of: encoding) }
 }
 
 /// A step that is to run.
@@ -52,8 +65,8 @@ struct FailedStep: Sendable {
     var isCancelled: Bool { if case .cancelled = error { true } else { false } }
 }
 
-/// Does the work of steps.
-struct StepWorker: Sendable {
+/// Does the work of steps. One for each build: an object, since it goes along with every step.
+final class StepWorker: Sendable {
     enum Result: Sendable {
         case done(StepOutcome)
         case failed(FailedStep)
@@ -68,6 +81,18 @@ struct StepWorker: Sendable {
     let clock: @Sendable () -> Timestamp
     let checkpoint: @Sendable () -> Void
     let events: EventSequence
+
+    init(_ builder: Builder, events: EventSequence) {
+        store = builder.store
+        executor = builder.executor
+        unpacker = builder.unpacker
+        loans = builder.loans
+        performers = builder.performers
+        flights = builder.flights
+        clock = builder.clock
+        checkpoint = builder.checkpoint
+        self.events = events
+    }
 
     // MARK: Sources
 
@@ -121,8 +146,8 @@ struct StepWorker: Sendable {
         let encoder = KeyEncoder(
             step.operation, inputs: inputs, selection: selection, mounted: mounted, platform: platform)
         return KeyedStep(
-            key: encoder.finalize(), lines: encoder.lines, inputs: inputs, selection: selection, mounted: mounted,
-            sources: sources)
+            encoder, inputs: inputs, selection: selection, mounted: mounted, sources: sources,
+            solitude: flights.solitude)
     }
 
     /// What is recorded of an equal step.

@@ -59,14 +59,25 @@ struct BuildFlow: Sendable {
     func run() async throws(StageRunError) -> BuildReport {
         try checkContext()
         let inputs = try await inputs()
-        let dockerfile = try parse(inputs.dockerfile)
-        try checkLoans()
-        return try await timed(dockerfile, inputs).run(dockerfile, inputs)
+        let (flow, graph, bases) = try await lowered(inputs)
+        return try await flow.run(graph, bases, inputs)
     }
 
-    private func run(_ dockerfile: Dockerfile, _ inputs: BuildInputs) async throws(StageRunError) -> BuildReport {
-        let source = inputs.dockerfile
-        let (graph, bases) = try await lower(dockerfile, source)
+    /// The graph, and what it was made with. What was read of the Dockerfile takes more room than the graph: it is let go of
+    /// before the steps begin.
+    private func lowered(
+        _ inputs: BuildInputs
+    ) async throws(StageRunError) -> (BuildFlow, BuildGraph, [String: StoredImage]) {
+        let dockerfile = try parse(inputs.dockerfile)
+        try checkLoans()
+        let flow = try await timed(dockerfile, inputs)
+        let (graph, bases) = try await flow.lower(dockerfile, inputs.dockerfile)
+        return (flow, graph, bases)
+    }
+
+    private func run(
+        _ graph: BuildGraph, _ bases: [String: StoredImage], _ inputs: BuildInputs
+    ) async throws(StageRunError) -> BuildReport {
         try checkStageNames(graph)
         announce(graph)
         let outcomes = try await build(graph, bases, inputs)

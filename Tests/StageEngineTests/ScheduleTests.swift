@@ -65,6 +65,26 @@ import Testing
         #expect(schedule.next() == 2)
     }
 
+    @Test func whatRunsOnTheSpotTakesNoPlace() {
+        var schedule = Schedule(inputs: [[], [0], [0]], costs: [1, 1, 1], weights: [0, 1, 0], limit: 1)
+        #expect(schedule.take() == 0)
+        schedule.run(0)
+        #expect(schedule.state(of: 0) == .running)
+        #expect(schedule.next() == nil)
+        #expect(schedule.take() == nil)
+        schedule.finish(0)
+        #expect(schedule.take() == 2)
+        #expect(schedule.take() == 1)
+        schedule.park(1)
+        schedule.run(2)
+        #expect(schedule.next() == 1)
+        #expect(schedule.next() == nil)
+        schedule.finish(1)
+        #expect(!schedule.isDone)
+        schedule.finish(2)
+        #expect(schedule.isDone)
+    }
+
     @Test func anInputThatIsTakenTwiceCountsOnce() {
         var schedule = Schedule(inputs: [[], [0, 0]], costs: [1, 1], limit: 1)
         #expect(schedule.take() == 0)

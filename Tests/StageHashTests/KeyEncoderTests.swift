@@ -99,3 +99,41 @@ private func specification(_ page: String) throws -> String {
         #expect(Fingerprint.of([]) == Fingerprint(low: 0x6001_C324_468D_497F, high: 0x99AA_06D3_0147_98D8))
     }
 }
+
+@Suite struct KeyTextOfEncodingTests {
+    @Test func everyKindOfFieldIsALine() {
+        var encoder = KeyEncoder(format: "t")
+        encoder.field("number", Int64.min)
+        encoder.field("yes", true)
+        encoder.field("no", false)
+        encoder.field("digest", Digest.of("x"))
+        encoder.field("empty", [String]())
+        encoder.field("list", ["a", "b, c", "\"]"])
+        encoder.field("bytes", bytes: Array("é\u{7F}".utf8))
+        encoder.field("raw", bytes: [0x61, 0xC3, 0x28, 0xFF, 0x0A])
+        encoder.field("nothing", bytes: [])
+        encoder.field("", "")
+        let lines = [
+            #"format = "t""#, "number = -9223372036854775808", "yes = true", "no = false",
+            "digest = \(Digest.of("x"))", "empty = []", #"list = ["a", "b, c", "\"]"]"#, #"bytes = "é\u{7f}""#,
+            #"raw = "a\x{c3}(\x{ff}\n""#, #"nothing = """#, #" = """#,
+        ]
+        #expect(encoder.text == lines.map { $0 + "\n" }.joined())
+        #expect(KeyEncoder.text(of: encoder.bytes) == encoder.text)
+        #expect(encoder.finalize().digest == Digest.of(encoder.bytes))
+    }
+
+    @Test func whatIsNoEncodingEndsSomewhere() {
+        let whole = {
+            var encoder = KeyEncoder(format: "t")
+            encoder.field("list", ["a", "b"])
+            return encoder.bytes
+        }()
+        for length in 0..<whole.count { _ = KeyEncoder.text(of: Array(whole[..<length])) }
+        for place in whole.indices {
+            var changed = whole
+            changed[place] = 0xFF
+            _ = KeyEncoder.text(of: changed)
+        }
+    }
+}

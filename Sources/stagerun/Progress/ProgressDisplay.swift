@@ -30,6 +30,8 @@ final class ProgressDisplay: Sendable {
     private let stream: StandardStream
     private let started = monotonicSeconds()
     private let painter: Painter?
+    /// Nothing is shown and nothing recorded: events need not be summed up.
+    private let isSilent: Bool
     private let onBrokenPipe: @Sendable () -> Void
 
     /// - Parameter onBrokenPipe: called once when nobody reads the progress any more.
@@ -50,6 +52,7 @@ final class ProgressDisplay: Sendable {
             reader = .json(encoder)
         case .quiet: reader = .quiet
         }
+        isSilent = mode == .quiet && !traces
         if case .live = reader { painter = Painter() } else { painter = nil }
         state = Mutex(State(reader: reader, trace: traces ? TraceRecorder() : nil))
         self.stream = stream
@@ -61,6 +64,7 @@ final class ProgressDisplay: Sendable {
 
     /// Takes one event; called by the builder, in order.
     func observe(_ event: BuildEvent) {
+        if isSilent { return }
         let now = now
         let broke = state.withLock { state in
             state.model.apply(event, at: now)
@@ -106,7 +110,7 @@ final class ProgressDisplay: Sendable {
         }
     }
 
-    /// Shows what is left and gives the terminal back; what the build came to.
+    /// Shows what is left and gives the terminal back; what the build came to, where somebody was shown it.
     func finish() -> BuildModel {
         painter?.stop()
         paint(force: true)
