@@ -68,10 +68,19 @@ extension DirectorySource {
         var files = 0
         var bytes: UInt64 = 0
         var groups = Set<UInt64>()
-        try walk(tree) { _, entry in
-            guard case .node(let node) = entry, let file = node.file else { return }
-            files += 1
-            if node.linkGroup == 0 || groups.insert(node.linkGroup).inserted { bytes &+= file.size }
+        // Which order does not matter, and no path is asked for: directories wait in a list, with their depth.
+        var waiting = [(tree: tree, depth: 0)]
+        while let next = waiting.popLast() {
+            if next.depth > TreePath.depthLimit { throw .tooDeep(TreePath()) }
+            for item in try directory(next.tree.object).items {
+                switch item.entry {
+                case .directory(let child): waiting.append((child, next.depth + 1))
+                case .node(let node):
+                    guard let file = node.file else { continue }
+                    files += 1
+                    if node.linkGroup == 0 || groups.insert(node.linkGroup).inserted { bytes &+= file.size }
+                }
+            }
         }
         return (files, bytes)
     }
