@@ -1,6 +1,7 @@
 // `bench [--only NAME]...`: measures the release binary against floors taken in the same run, one JSON object a line.
 //
 // STAGERUN   the binary; else ../.build/release/stagerun beside this package
+// DOCKER     a docker client whose daemon is there: BuildKit's times stand beside those of the engine
 // BENCH_ROOT a directory that keeps the store and the base images for the next run; else one that is removed
 //
 // Times are milliseconds, medians of the whole process. A ratio is stagerun's time over the floor's; `bar` is the most

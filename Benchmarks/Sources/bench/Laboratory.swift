@@ -6,6 +6,8 @@ struct Laboratory {
     let checkout: String
     let binary: String
     let directory: String
+    /// The client of a docker daemon to compare with, where one is named.
+    let docker: String?
     let cores = Double(ProcessInfo.processInfo.activeProcessorCount)
     private let keeps: Bool
 
@@ -18,6 +20,7 @@ struct Laboratory {
                 "no binary at \(binary); swift build -c release --static-swift-stdlib --product stagerun, or set STAGERUN"
             )
         }
+        docker = environment["DOCKER"]
         keeps = environment["BENCH_ROOT"] != nil
         directory = environment["BENCH_ROOT"] ?? "/tmp/stagerun-bench.\(UUID().uuidString)"
         try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
