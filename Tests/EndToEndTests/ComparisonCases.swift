@@ -1,35 +1,50 @@
-// Small Dockerfiles, each by stagerun and by buildah: configuration, history, layers, and all about every file. The cases
-// are data: Tests/Cases/buildah/*.cases.
+// Small Dockerfiles that are data: Tests/Cases/buildah/*.cases and Tests/Cases/buildkit/*.cases.
 //
-// A case is a line `=== NAME`, lines `% ...`, the Dockerfile, and, where buildah is known to do something else than BuildKit,
-// `--- WHY` with the exact difference below it, each line of it with the program that it is of. `% build ...` are arguments for both
-// programs, `% ignore PATTERN` a line of the context's ignore file; `% crlf`, `% mark` and `% open` give the Dockerfile the line
-// ends of Windows, a byte order mark, no line end at its end.
+// A case is a line `=== NAME`, lines `% ...`, the Dockerfile, and, where the images are known to differ, `--- WHY` with the exact
+// difference below it, each line of it with the program that it is of. `% build ...` are arguments for both programs, `% ignore PATTERN`
+// a line of the context's ignore file; `% crlf`, `% mark` and `% open` give the Dockerfile the line ends of Windows, a byte order mark,
+// no line end at its end. With BuildKit also: `% sh COMMAND` runs in a copy of the context before the builds, `% empty` takes an empty
+// context, `% cached` leaves out --no-cache; in commands and arguments $CTX is the context and $TMP a directory beside it.
 
 import Foundation
 import Testing
 
 struct ComparisonCase: Sendable {
     var name: String
+    /// Words of a shell.
     var arguments: [String] = []
     var ignoreFile: [String]?
+    var preparations: [String] = []
+    var startsEmpty = false
+    var mayUseCache = false
     var dockerfile: String
-    /// Why buildah's image is another one.
+    /// Why the other program's image is another one.
     var reason: String?
     var differences: [String] = []
 
-    static let directory = Lab.checkout + "/Tests/Cases/buildah"
+    var ownsContext: Bool { ignoreFile != nil || !preparations.isEmpty || startsEmpty }
 
-    static func all() throws -> [ComparisonCase] {
-        let files = try FileManager.default.contentsOfDirectory(atPath: directory).filter { $0.hasSuffix(".cases") }
-        return try files.sorted().flatMap { file in
-            let text = try String(contentsOfFile: "\(directory)/\(file)", encoding: .utf8)
-            let cases = ("\n" + text).components(separatedBy: "\n=== ")
-            return try cases.dropFirst().map { try ComparisonCase($0, topic: String(file.dropLast(".cases".count))) }
+    /// All cases of some directories in Tests/Cases, with the differences from one program.
+    static func all(in directories: String..., against other: String) throws -> [ComparisonCase] {
+        try directories.flatMap { directory in
+            try casesAndRecords(in: directory, ".cases").flatMap { topic, parts in
+                try parts.map { try ComparisonCase($0, topic: topic, other) }
+            }
         }
     }
 
-    private init(_ text: String, topic: String) throws {
+    /// The parts of each file with this ending, and the directory's and the file's name before them.
+    static func casesAndRecords(in directory: String, _ ending: String) throws -> [(topic: String, parts: [String])] {
+        let path = Lab.checkout + "/Tests/Cases/" + directory
+        let files = try FileManager.default.contentsOfDirectory(atPath: path).filter { $0.hasSuffix(ending) }
+        return try files.sorted().map { file in
+            let text = try String(contentsOfFile: "\(path)/\(file)", encoding: .utf8)
+            let parts = ("\n" + text).components(separatedBy: "\n=== ").dropFirst()
+            return ("\(directory)/\(file.dropLast(ending.count))", Array(parts))
+        }
+    }
+
+    private init(_ text: String, topic: String, _ other: String) throws {
         let parts = text.components(separatedBy: "\n--- ")
         var lines = parts[0].split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
         name = "\(topic): \(lines.removeFirst())"
@@ -38,8 +53,11 @@ struct ComparisonCase: Sendable {
             let words = lines.removeFirst().dropFirst(2).split(separator: " ", maxSplits: 1).map(String.init)
             let rest = words.count > 1 ? words[1] : ""
             switch words[0] {
-            case "build": arguments += rest.split(separator: " ").map(String.init)
+            case "build": arguments.append(rest)
             case "ignore": ignoreFile = (ignoreFile ?? []) + [String(line.dropFirst("% ignore ".count))]
+            case "sh": preparations.append(rest)
+            case "empty": startsEmpty = true
+            case "cached": mayUseCache = true
             case "crlf", "mark", "open": edits.append(words[0])
             default: throw LabFailure("\(name): % \(words[0])")
             }
@@ -48,121 +66,50 @@ struct ComparisonCase: Sendable {
         dockerfile = lines.joined(separator: edits.contains("crlf") ? "\r\n" : "\n")
         if !edits.contains("open") { dockerfile += edits.contains("crlf") ? "\r\n" : "\n" }
         if edits.contains("mark") { dockerfile = "\u{feff}" + dockerfile }
-        guard parts.count == 2 else { return }
-        let known = parts[1].split(separator: "\n").map(String.init)
-        reason = known[0]
-        differences = Array(known.dropFirst())
-        guard !differences.isEmpty, differences.allSatisfy({ $0.hasPrefix("stagerun: ") || $0.hasPrefix("buildah: ") })
-        else { throw LabFailure("\(name): --- without a difference") }
-    }
-}
-
-extension EndToEnd.SameAsBuildah {
-    @Test func everyCaseEqualsWhatBuildahBuilds() async throws {
-        try await Lab.busybox()
-        let cases = try ComparisonCase.all()
-        #expect(cases.count >= 150)
-        let buildah = try Buildah()
-        do {
-            let bench = try await ComparisonBench(buildah)
-            try await bench.make()
-            // More than there are processors: buildah waits for its disk a good part of the time.
-            await withTaskGroup(of: Void.self) { group in
-                for (index, example) in cases.enumerated() {
-                    if index >= 2 * ProcessInfo.processInfo.activeProcessorCount + 1 { await group.next() }
-                    group.addTask { await bench.compare(example) }
-                }
-            }
-        } catch {
-            await buildah.close()
-            throw error
+        for paragraph in parts.dropFirst() {
+            var known = paragraph.split(separator: "\n").map(String.init)
+            let why = known.removeFirst()
+            let program = why.hasPrefix("buildkit: ") ? "buildkit" : "buildah"
+            guard !known.isEmpty, known.allSatisfy({ $0.hasPrefix("stagerun: ") || $0.hasPrefix(program + ": ") })
+            else { throw LabFailure("\(name): --- without a difference") }
+            guard program == other else { continue }
+            reason = why
+            differences = known
         }
-        await buildah.close()
     }
 }
 
-/// What the cases share: the context, and the image `base` in both storages.
-private struct ComparisonBench {
-    let buildah: Buildah
-    let context: String
+/// The lines of Tests/Cases/buildah/listing for images, each an OCI layout or what buildah writes for `dir:`.
+func comparisonFacts(_ images: [String], exact: Bool = false) async throws -> [[String]] {
+    let listed = try await RunningCommand(
+        [Lab.checkout + "/Tests/Cases/buildah/listing"] + (exact ? ["--exact"] : []) + images
+    ).wait(atMost: .seconds(120))
+    guard listed.succeeded else { throw LabFailure("no listing", listed) }
+    return try images.indices.map { index in
+        let parts = listed.output.components(separatedBy: "# \(images[index])\n")
+        guard parts.count == 2 else { throw LabFailure("no listing of \(images[index])", listed) }
+        let own = index + 1 < images.count ? parts[1].components(separatedBy: "# \(images[index + 1])\n")[0] : parts[1]
+        return own.split(separator: "\n").map(String.init)
+    }
+}
 
-    init(_ buildah: Buildah) async throws {
-        self.buildah = buildah
-        context = try scratchDirectory("comparison-context")
+/// The context that the cases share, and the image `base` as an archive for another program.
+struct ComparisonContext {
+    let path: String
+
+    init() async throws {
+        path = try scratchDirectory("comparison-context")
+        try expectSuccess(try await command("sh", "-e", Lab.checkout + "/Tests/Cases/buildah/context", path))
     }
 
-    func make() async throws {
-        try expectSuccess(try await command("sh", "-e", ComparisonCase.directory + "/context", context))
+    /// Makes `base` in the shared store and returns the path of the archive.
+    func makeBase() async throws -> String {
         // With the files that buildah mounts its own on, so that it leaves no empty ones.
         let place = try scratchDirectory(
             "comparison-base",
             ["Dockerfile": "FROM alpine:3.19\nCOPY none /etc/hosts\nCOPY none /etc/resolv.conf\n", "none": ""])
         let archive = place + "/image.tar"
         try expectSuccess(try await Lab.stagerun("build", "-t", "base", "-o", "type=oci,dest=\(archive)", place))
-        let identifier = try await buildah("pull", "--quiet", "oci-archive:\(archive)")
-        try await buildah("tag", identifier, "localhost/base")
-    }
-
-    /// Records an issue when the images differ in another way than the case says.
-    func compare(_ example: ComparisonCase) async {
-        do {
-            let (ours, theirs) = settled(try await lists(example))
-            let different =
-                Set(ours).subtracting(theirs).map { "stagerun: " + $0 }
-                + Set(theirs).subtracting(ours).map { "buildah: " + $0 }
-            let found = different.sorted().joined(separator: "\n")
-            let known = example.differences.sorted().joined(separator: "\n")
-            #expect(ours.count > 4 && found == known, "\(example.name)\n\(example.dockerfile)\n\(example.reason ?? "")")
-        } catch { Issue.record("\(example.name): \(error)") }
-    }
-
-    /// What is in the two images, by Tests/Cases/buildah/listing.
-    private func lists(_ example: ComparisonCase) async throws -> ([String], [String]) {
-        let place = try scratchDirectory("comparison", ["Dockerfile": example.dockerfile])
-        defer { try? FileManager.default.removeItem(atPath: place) }
-        var directory = context
-        if let lines = example.ignoreFile {
-            directory = place + "/context"
-            try expectSuccess(try await command("cp", "-a", context, directory))
-            try FileManager.default.removeItem(atPath: directory + "/special")
-            let text = lines.joined(separator: "\n") + "\n"
-            try text.write(toFile: directory + "/.dockerignore", atomically: false, encoding: .utf8)
-        }
-        let arguments = ["-f", place + "/Dockerfile"] + example.arguments + [directory]
-        let built = try await Lab.start(
-            ["build", "--no-cache", "--progress", "plain", "-o", "type=oci,dest=\(place)/ours,tar=false"] + arguments,
-            directory: context
-        ).wait(atMost: .seconds(120))
-        guard built.succeeded else { throw LabFailure("stagerun failed", built) }
-        try await buildah.buildLayers(to: "dir:\(place)/theirs", arguments, directory: context)
-        let listed = try await command(ComparisonCase.directory + "/listing", place + "/ours", place + "/theirs")
-        guard listed.succeeded else { throw LabFailure("no listing", listed) }
-        let parts = listed.output.components(separatedBy: "# \(place)/theirs\n")
-        guard parts.count == 2 else { throw LabFailure("no two listings", listed) }
-        return (
-            parts[0].split(separator: "\n").dropFirst().map(String.init),
-            parts[1].split(separator: "\n").map(String.init)
-        )
-    }
-
-    /// Without what differs always and means the same. By BuildKit's rules WORKDIR is a layer (here also one that finds its directory),
-    /// an image from scratch has the working directory `/`, and CMD sets `ArgsEscaped`, which only Windows reads; buildah has none of that.
-    private func settled(_ lists: ([String], [String])) -> ([String], [String]) {
-        func plain(_ lines: [String]) -> [String] {
-            let history = lines.first { $0.hasPrefix("history|") } ?? ""
-            let directories = history.split { $0 == " " || $0 == "|" }.count { $0 == "WORKDIR" }
-            return lines.map { line in
-                if line.hasPrefix("layers|"), let count = Int(line.dropFirst(7)) {
-                    return "layers|\(count - directories)"
-                }
-                return line == history ? line.replacingOccurrences(of: "WORKDIR-", with: "WORKDIR") : line
-            }
-        }
-        var (ours, theirs) = (plain(lists.0), plain(lists.1))
-        for line in ["config|WorkingDir|\"/\"", "config|ArgsEscaped|true"] {
-            let start = line.split(separator: "|").prefix(2).joined(separator: "|")
-            if !theirs.contains(where: { $0.hasPrefix(start) }) { ours.removeAll { $0 == line } }
-        }
-        return (ours, theirs)
+        return archive
     }
 }
