@@ -25,6 +25,24 @@ enum BuildPath {
         return !isAfterSlash || path.utf8.count == 1
     }
 
+    /// The working directory that `WORKDIR path` sets: as BuildKit keeps it, one that is absolute is left as it is written.
+    static func workingDirectory(_ path: String, after directory: String) -> String {
+        if path.isEmpty { return directory }
+        return path.utf8.first == UInt8(ascii: "/") ? path : cleaned(path, in: directory)
+    }
+
+    /// A pattern for one level a component: `**` means `*` then.
+    static func flattened(_ pattern: String) -> String {
+        var bytes: [UInt8] = []
+        var isQuoted = false
+        for byte in pattern.utf8 {
+            if byte == UInt8(ascii: "*"), !isQuoted, bytes.last == byte { continue }
+            bytes.append(byte)
+            isQuoted = byte == UInt8(ascii: "\\") && !isQuoted
+        }
+        return String(decoding: bytes, as: UTF8.self)
+    }
+
     /// A destination: absolute, with a slash at the end when a directory is meant.
     static func destination(_ path: String, in directory: String) -> String {
         let clean = cleaned(path, in: directory)

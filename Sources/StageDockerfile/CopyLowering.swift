@@ -30,10 +30,11 @@ extension StageLowering {
                     inputs.append(try origin(copy.from, instruction))
                 }
                 if copy.from == nil { adviseIgnored(path, copy, word.range) }
-                try takes(BuildPath.source(path), from: copy.from)
+                let pattern = BuildPath.source(path)
+                try takes(copy.parents == nil ? BuildPath.flattened(pattern) : pattern, from: copy.from)
                 sources.append(
                     copy.parents == nil
-                        ? .path(input: local ?? 1, pattern: BuildPath.source(path)) : parents(path, input: local ?? 1))
+                        ? .path(input: local ?? 1, pattern: pattern) : parents(path, input: local ?? 1))
             case .heredoc(let heredoc):
                 sources.append(try text(heredoc, instruction))
                 texts.append("<<\(heredoc.name)")
@@ -149,12 +150,7 @@ extension StageLowering {
     /// Nil for an empty value, which asks for nothing.
     private mutating func owner(_ word: Word) throws(DockerfileError) -> String? {
         let text = try expand(word)
-        if text.isEmpty { return nil }
-        let parts = text.split(separator: ":", omittingEmptySubsequences: false)
-        guard parts.count <= 2, parts.contains(where: { !$0.isEmpty }) else {
-            throw DockerfileError("invalid --chown value `\(text)`", at: word.range, hint: "write USER or USER:GROUP")
-        }
-        return text
+        return text.isEmpty ? nil : text
     }
 
     private mutating func mode(_ word: Word) throws(DockerfileError) -> String? {

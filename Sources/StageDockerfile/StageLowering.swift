@@ -228,17 +228,17 @@ struct StageLowering {
             warn(.workdirRelativePath, GoText.quoted(text), at: path.range)
         }
         state.hasSetWorkdir = true
-        let directory = BuildPath.cleaned(text, in: state.workingDirectory)
-        state.settings.workingDirectory = directory
-        guard directory != "/" else {
+        let written = BuildPath.workingDirectory(text, after: state.settings.workingDirectory ?? "/")
+        state.settings.workingDirectory = written
+        guard written != "/" else {
             state.record("WORKDIR /")
             return
         }
         let owner = state.settings.user.map(Owner.init(parsing:))
         let step = addStep(
-            .makeDirectory(MakeDirectory(path: directory, owner: owner, time: scope.epoch)), [state.filesystem],
-            instruction)
-        state.record("WORKDIR \(directory)", step: step)
+            .makeDirectory(MakeDirectory(path: state.workingDirectory, owner: owner, time: scope.epoch)),
+            [state.filesystem], instruction)
+        state.record("WORKDIR \(written)", step: step)
     }
 
     /// A step that changes the stage's filesystem.
@@ -255,7 +255,7 @@ extension Owner {
     /// `user` or `user:group`.
     init(parsing text: String) {
         let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
-        self.init(user: String(parts[0]), group: parts.count == 2 && !parts[1].isEmpty ? String(parts[1]) : nil)
+        self.init(user: String(parts[0]), group: parts.count == 2 ? String(parts[1]) : nil)
     }
 }
 

@@ -52,7 +52,9 @@ struct StageState {
         variables = environment
         ports = Set(settings.exposedPorts)
         volumes = Set(settings.volumes)
-        if let directory = settings.workingDirectory { self.settings.workingDirectory = BuildPath.cleaned(directory) }
+        if let directory = settings.workingDirectory {
+            self.settings.workingDirectory = BuildPath.workingDirectory(directory, after: "/")
+        }
     }
 
     /// A stage on another stage.
@@ -82,7 +84,7 @@ struct StageState {
     }
 
     /// The directory that relative paths start from.
-    var workingDirectory: String { settings.workingDirectory ?? "/" }
+    var workingDirectory: String { BuildPath.cleaned(settings.workingDirectory ?? "/") }
 
     /// The config with what is kept apart while the stage is built put in.
     var finishedSettings: ImageSettings {

@@ -57,15 +57,28 @@ public struct Accounts: Sendable {
     public func resolveLeniently(_ owner: Owner) -> (numbers: AccountNumbers, unknown: [Unknown]) {
         var unknown: [Unknown] = []
         var numbers = AccountNumbers(uid: 0, gid: 0)
-        do throws(Unknown) {
-            let (uid, gid) = try resolve(Owner(user: owner.user))
-            numbers = AccountNumbers(uid: uid, gid: gid)
-        } catch { unknown.append(error) }
-        guard let group = owner.group, !group.isEmpty else { return (numbers, unknown) }
-        do throws(Unknown) { numbers.gid = try resolve(Owner(user: "0", group: group)).gid } catch {
-            unknown.append(error)
+        if let number = Self.number(owner.user) {
+            numbers = AccountNumbers(uid: number, gid: number)
+        } else if let user = users.first(where: { $0.name == owner.user }) {
+            numbers = AccountNumbers(uid: user.uid, gid: user.gid)
+        } else {
+            unknown.append(Unknown(kind: "user", name: owner.user))
+        }
+        guard let group = owner.group else { return (numbers, unknown) }
+        if let number = Self.number(group) {
+            numbers.gid = number
+        } else if let entry = groups.first(where: { $0.name == group }) {
+            numbers.gid = entry.gid
+        } else {
+            unknown.append(Unknown(kind: "group", name: group))
         }
         return (numbers, unknown)
+    }
+
+    /// What BuildKit takes for a number where an owner is given: 31 bits, root, and nothing at all. Anything else is a name.
+    static func number(_ text: String) -> UInt32? {
+        if text.isEmpty || text == "root" { return 0 }
+        return Int32(text).flatMap { UInt32(exactly: $0) }
     }
 
     /// The numbers of `owner`. A user given by number alone has that number for its group too; one given by name

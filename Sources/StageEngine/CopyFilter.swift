@@ -14,7 +14,10 @@ struct PathRules: Sendable {
             let trimmed = Self.trimmed(text)
             let isException = trimmed.first == UInt8(ascii: "!")
             let cleaned = Self.cleaned(isException ? trimmed.dropFirst() : trimmed)
-            if cleaned.isEmpty { continue }
+            if cleaned.isEmpty {
+                if !isException { continue }
+                throw .refused(CopyError("the pattern ! says nothing", advice: "write what is to be taken in after the !"))
+            }
             guard let pattern = IgnorePattern(cleaned, negated: isException, line: 0) else {
                 throw .refused(
                     CopyError(
@@ -76,10 +79,18 @@ struct CopyFilter: Sendable {
 
     /// The directory with what the rules take in: a directory that itself is not taken in is there when something
     /// beneath it is. The top is always there.
-    func applied(to tree: TreeRef, _ store: any TreeStore) throws(StoreError) -> TreeRef {
-        if included == nil, excluded.isEmpty { return tree }
+    func applied(to tree: TreeRef, _ store: any TreeStore) throws(StoreError) -> Filtered {
+        if included == nil, excluded.isEmpty { return Filtered(tree: tree) }
         let top = Decision(included: -1, excluded: -1)
-        return try filtered(tree, at: [], depth: 0, top, isTaken: true, store) ?? tree
+        var passages: Set<[UInt8]> = []
+        let left = try filtered(tree, at: [], depth: 0, top, isTaken: true, &passages, store)
+        return Filtered(tree: left ?? tree, passages: passages)
+    }
+
+    struct Filtered {
+        let tree: TreeRef
+        /// The directories that themselves are not taken in.
+        var passages: Set<[UInt8]> = []
     }
 
     private struct Decision {
@@ -99,7 +110,8 @@ struct CopyFilter: Sendable {
 
     /// Nil when nothing is left of a directory that is not taken in itself.
     private func filtered(
-        _ tree: TreeRef, at path: [UInt8], depth: Int, _ parent: Decision, isTaken: Bool, _ store: any TreeStore
+        _ tree: TreeRef, at path: [UInt8], depth: Int, _ parent: Decision, isTaken: Bool,
+        _ passages: inout Set<[UInt8]>, _ store: any TreeStore
     ) throws(StoreError) -> TreeRef? {
         if depth > TreePath.depthLimit { throw .tooDeep(TreePath(bytes: path)) }
         let directory = try store.directory(tree.object)
@@ -115,8 +127,9 @@ struct CopyFilter: Sendable {
                 if !isTaken, !canTake(beneath: inside, decision) { continue }
                 guard
                     let left = try filtered(
-                        child, at: inside, depth: depth + 1, decision, isTaken: isTaken, store)
+                        child, at: inside, depth: depth + 1, decision, isTaken: isTaken, &passages, store)
                 else { continue }
+                if !isTaken { passages.insert(inside) }
                 item.entry = .directory(left)
                 items.append(item)
             }

@@ -34,6 +34,8 @@ struct SelectedSource: Sendable {
     /// Which input it is from, and where it lies there.
     let input: Int
     let path: TreePath
+    /// Directories in it, by their paths, that a filter leaves for what is beneath them alone.
+    var passages: Set<[UInt8]> = []
 
     var source: StepSource { StepSource(input: input, path: path.relativeBytes, entry: entry) }
 
@@ -129,7 +131,8 @@ struct CopySelection: Sendable {
             do throws(StoreError) {
                 let left = try filter.applied(to: ref, store)
                 sources[index] = SelectedSource(
-                    name: one.name, entry: .directory(left), title: one.title, input: one.input, path: one.path)
+                    name: one.name, entry: .directory(left.tree), title: one.title, input: one.input, path: one.path,
+                    passages: left.passages)
             } catch { throw .store(error) }
         }
         return sources
@@ -166,9 +169,8 @@ struct CopySelection: Sendable {
         for path in paths {
             guard let target = try store.resolve(path, in: tree), let entry = try store.entry(at: target, in: tree)
             else {
-                // A wildcard may match nothing, as docker has it: `COPY go.su[m] ./` is how people say "if it is there".
-                if parsed.hasWildcard { continue }
-                return .failure(try missing(pattern, path, tree, store))
+                // A wildcard may match nothing (`COPY go.su[m] ./`), but not a link that leads nowhere.
+                return .failure(try missing(parsed.hasWildcard ? path.relative : pattern, path, tree, store))
             }
             sources.append(
                 SelectedSource(

@@ -30,7 +30,7 @@ struct Glob: Sendable {
         return false
     }
 
-    /// Nil for a malformed pattern (an open `[`, a `\` at the end).
+    /// Nil for a malformed pattern (an open `[`, `[z-a]`, a `\` at the end).
     init?(_ pattern: [UInt8]) {
         var pieces: [Piece] = []
         var rest = pattern[...]
@@ -69,8 +69,9 @@ struct Glob: Sendable {
                 guard let end = scalar(&rest) else { return nil }
                 high = end
             }
-            // Go accepts a range that is the wrong way round and never matches it.
-            ranges.append(low <= high ? low...high : UInt32.max...UInt32.max)
+            // One that is the wrong way round would never match. BuildKit refuses it too when it reads a context.
+            guard low <= high else { return nil }
+            ranges.append(low...high)
         }
     }
 

@@ -48,7 +48,8 @@ struct Graft {
             (attributes.uid, attributes.gid) = (account.uid, account.gid)
         }
         if let time = make.time { attributes.time = Timestamp(seconds: time) }
-        try ensureDirectory(try resolved(TreePath(make.path)), attributes)
+        try ensureDirectory(
+            try resolved(TreePath(make.path)), NewDirectory(attributes: attributes, isOwned: make.owner != nil))
         return try commit()
     }
 
@@ -73,8 +74,13 @@ struct Graft {
         guard case .node(let node) = source.entry, let file = node.file, let unpacker else { return false }
         let unpacked: TreeRef
         do throws(StoreError) {
-            var directory = try store.put(DirectoryObject(attributes: change.archiveParents))
-            if case .directory(let found)? = try store.entry(at: path, in: try editor.commit()) { directory = found }
+            let directory: TreeRef
+            if case .directory(let found)? = try store.entry(at: path, in: try editor.commit()) {
+                directory = found
+            } else {
+                let attributes = change.archiveParents.attributes(in: try nearestDirectory(above: path))
+                directory = try store.put(DirectoryObject(attributes: attributes))
+            }
             let unpacking = Unpacking(owner: change.owner, linkSalt: change.linkSalt)
             guard let tree = try unpacker.unpack(file.digest, onto: directory, unpacking) else { return false }
             unpacked = tree
@@ -88,15 +94,16 @@ struct Graft {
         }
         try ensureDirectory(path, change.archiveParents)
         do throws(StoreError) {
-            try editor.put(.directory(unpacked), at: path, parents: change.archiveParents)
+            try editor.put(.directory(unpacked), at: path, parents: change.archiveParents.attributes)
         } catch { throw .store(error) }
         return true
     }
 
     /// The numbers of an owner. As in docker, a name that the image does not know is 0 - but there has to be an image.
     private mutating func numbers(_ owner: Owner) throws(CopyFailure) -> AccountNumbers {
-        if let uid = UInt32(owner.user), owner.group.map({ UInt32($0) != nil }) ?? true {
-            return AccountNumbers(uid: uid, gid: owner.group.flatMap { UInt32($0) } ?? uid)
+        if let uid = Accounts.number(owner.user) {
+            guard let group = owner.group else { return AccountNumbers(uid: uid, gid: uid) }
+            if let gid = Accounts.number(group) { return AccountNumbers(uid: uid, gid: gid) }
         }
         let accounts: Accounts
         let isNothing: Bool
@@ -132,7 +139,7 @@ struct Graft {
         switch source.entry {
         case .directory(let tree):
             try ensureDirectory(destination, parents)
-            try merge(directory: tree, at: destination, change: change, isTop: true)
+            try merge(Merged(tree: tree, passages: source.passages), at: destination, change)
         case .node(let node):
             var target = destination
             let found = try look(destination)
@@ -152,7 +159,7 @@ struct Graft {
     }
 
     /// Makes `path` and its missing parents; what exists keeps its attributes.
-    private mutating func ensureDirectory(_ path: TreePath, _ attributes: Attributes) throws(CopyFailure) {
+    private mutating func ensureDirectory(_ path: TreePath, _ new: NewDirectory) throws(CopyFailure) {
         switch try look(path) {
         case .directory: return
         case .node: throw .refused(CopyError("\(path) is not a directory"))
@@ -163,8 +170,19 @@ struct Graft {
             if case .node? = try look(parent) { throw .refused(CopyError("\(parent) is not a directory")) }
         }
         do throws(StoreError) {
+            let attributes = new.attributes(in: try nearestDirectory(above: path))
             try editor.putDirectory(attributes, at: path, parents: attributes)
         } catch { throw .store(error) }
+    }
+
+    /// The attributes of the deepest directory on the way to `path` that is there.
+    private mutating func nearestDirectory(above path: TreePath) throws(StoreError) -> Attributes {
+        var here = path
+        while let _ = here.last {
+            here = here.parent
+            if case .directory(let attributes)? = try editor.look(here) { return attributes }
+        }
+        return Attributes(mode: 0o755)
     }
 
     private mutating func put(_ node: Node, at path: TreePath, _ change: NodeChange) throws(CopyFailure) {
@@ -175,7 +193,7 @@ struct Graft {
                     advice: "remove it before, or choose another destination"))
         }
         do throws(StoreError) {
-            try editor.put(.node(change.applied(to: node)), at: path, parents: change.parents)
+            try editor.put(.node(change.applied(to: node)), at: path, parents: change.parents.attributes)
         } catch { throw .store(error) }
     }
 
@@ -185,39 +203,74 @@ struct Graft {
     ) throws(CopyFailure) {
         let changed = try change.applied(to: tree, store)
         do throws(StoreError) {
-            try editor.put(.directory(changed), at: path, parents: change.parents)
+            try editor.put(.directory(changed), at: path, parents: change.parents.attributes)
         } catch { throw .store(error) }
     }
 
-    /// Merges what is in `directory` into `path`. Below the top, a directory that exists takes the source's attributes.
-    private mutating func merge(
-        directory tree: TreeRef, at path: TreePath, change: NodeChange, isTop: Bool
-    ) throws(CopyFailure) {
+    /// Merges what is in a directory into `path`. Below the top, a directory that exists takes the source's attributes.
+    private mutating func merge(_ merged: Merged, at path: TreePath, _ change: NodeChange) throws(CopyFailure) {
         if path.components.count > TreePath.depthLimit { throw .store(.tooDeep(path)) }
         let found = try look(path)
         switch found {
         case .node:
             throw .refused(CopyError("\(path) is not a directory and a directory would replace it"))
-        case nil where !isTop:
-            return try graft(tree, at: path, change)
+        case nil where !merged.isTop:
+            return try graft(merged.tree, at: path, change)
         case nil:
             try ensureDirectory(path, change.parents)
         case .directory: break
         }
         let directory: DirectoryObject
         do throws(StoreError) {
-            directory = try store.directory(tree.object)
-            if !isTop {
-                try editor.putDirectory(change.applied(to: directory.attributes), at: path, parents: change.parents)
+            directory = try store.directory(merged.tree.object)
+            if !merged.isTop, case .directory(var attributes)? = found {
+                if merged.isPassage {
+                    attributes.mode = directory.attributes.mode
+                } else {
+                    attributes = change.applied(to: directory.attributes)
+                }
+                try editor.putDirectory(attributes, at: path, parents: attributes)
             }
         } catch { throw .store(error) }
         for item in directory.items {
             let target = path.appending(item.name)
             switch item.entry {
-            case .directory(let child): try merge(directory: child, at: target, change: change, isTop: false)
+            case .directory(let child): try merge(merged.entering(item.name, child), at: target, change)
             case .node(let node): try put(node, at: target, change)
             }
         }
+    }
+}
+
+/// A directory of a source, and where it lies there.
+private struct Merged {
+    let tree: TreeRef
+    let passages: Set<[UInt8]>
+    var path: [UInt8] = []
+
+    var isTop: Bool { path.isEmpty }
+    /// Whether it comes along only for what is beneath it. As in BuildKit, one that exists takes nothing but its mode.
+    var isPassage: Bool { !passages.isEmpty && passages.contains(path) }
+
+    func entering(_ name: FileName, _ child: TreeRef) -> Merged {
+        Merged(tree: child, passages: passages, path: path.isEmpty ? name.bytes : path + [UInt8(ascii: "/")] + name.bytes)
+    }
+}
+
+/// What a directory is like that has to be made.
+private struct NewDirectory {
+    let attributes: Attributes
+    /// Whether the owner was asked for.
+    let isOwned: Bool
+
+    /// In a directory with the set-group-ID bit a new one has it too, and the group unless another is asked for: the
+    /// kernel does so when BuildKit makes it.
+    func attributes(in parent: Attributes) -> Attributes {
+        guard parent.mode & 0o2000 != 0 else { return attributes }
+        var inherited = attributes
+        inherited.mode |= 0o2000
+        if !isOwned { inherited.gid = parent.gid }
+        return inherited
     }
 }
 
@@ -260,14 +313,17 @@ private struct NodeChange {
         NodeChange(self, linkSalt: Array("\(source) ".utf8) + destination.relativeBytes)
     }
 
-    /// The attributes of directories that have to be made on the way. A mode that is a number is theirs too, as in BuildKit.
-    var parents: Attributes { directories(mode: mode?.number.map { $0 & 0o777 } ?? 0o755) }
+    /// Directories that have to be made on the way. A mode that is a number is theirs too, as in BuildKit, which makes
+    /// them with a umask of 022.
+    var parents: NewDirectory { directories(mode: mode?.number.map { $0 & 0o755 } ?? 0o755) }
 
     /// The same for what is unpacked, which no mode changes.
-    var archiveParents: Attributes { directories(mode: 0o755) }
+    var archiveParents: NewDirectory { directories(mode: 0o755) }
 
-    private func directories(mode: UInt16) -> Attributes {
-        Attributes(mode: mode, uid: owner?.uid ?? 0, gid: owner?.gid ?? 0, time: time ?? .epoch)
+    private func directories(mode: UInt16) -> NewDirectory {
+        NewDirectory(
+            attributes: Attributes(mode: mode, uid: owner?.uid ?? 0, gid: owner?.gid ?? 0, time: time ?? .epoch),
+            isOwned: owner != nil)
     }
 
     /// Whether a node that is no part of a link group stays as it is, whatever it is.

@@ -46,6 +46,11 @@ extension KeyEncoder {
                 field("source is directory", source.isDirectory)
                 if let unpacks = source.unpacks { field("source is unpacked", unpacks) }
                 field("source content", source.identity)
+                if !source.passages.isEmpty {
+                    let passages = source.passages.sorted { $0.lexicographicallyPrecedes($1) }
+                    field("source passages", Int64(passages.count))
+                    for path in passages { field("source passage", bytes: path) }
+                }
             }
         case .run(let run):
             field("operation", "run")

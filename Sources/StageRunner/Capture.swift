@@ -139,12 +139,13 @@ private struct Assembly {
         guard let old, old.content == node.content, old.attributes.sameIdentity(as: node.attributes) else {
             return node
         }
-        if old.attributes.time != node.attributes.time || node.linkGroup != 0 {
-            // A name that became a link of a new one, too: the layer has to have both to say so.
+        if old.attributes.time != node.attributes.time {
             node.touch = key.digest
         } else {
+            // A name that became a link of a new one is not touched by that: the layer has the new one alone, as a file of
+            // its own, as in BuildKit.
             node.touch = old.touch
-            node.linkGroup = old.linkGroup
+            if node.linkGroup == 0 { node.linkGroup = old.linkGroup }
         }
         return node
     }
