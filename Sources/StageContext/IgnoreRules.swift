@@ -141,9 +141,10 @@ public struct IgnoreRules: Sendable {
             do throws(SystemError) {
                 // O_NONBLOCK: a fifo of that name must not hang the build.
                 let fd = try OwnedFD.open(path, O_RDONLY | O_NONBLOCK)
-                if FileType(mode: try statDescriptor(fd.raw, path).mode) != .file {
-                    throw SystemError("read", path, errno: EINVAL)
-                }
+                let type = FileType(mode: try statDescriptor(fd.raw, path).mode)
+                // As in BuildKit, a directory of that name says nothing.
+                if type == .directory { continue }
+                if type != .file { throw SystemError("read", path, errno: EINVAL) }
                 return IgnoreFile(path: path, text: try readToEnd(fd.raw, limit: sizeLimit, path))
             } catch {
                 if error.errno == ENOENT || error.errno == ENOTDIR { continue }

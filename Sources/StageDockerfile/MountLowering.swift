@@ -94,7 +94,7 @@ extension StageLowering {
         func given(_ key: String) -> String? { options[key].flatMap { $0.isEmpty ? nil : $0 } }
         let target = given("target")
         let id = given("source") ?? given("id") ?? lastName(target ?? "")
-        var place = target.map { BuildPath.cleaned($0) } ?? ""
+        var place = target.map { BuildPath.cleaned($0, in: state.workingDirectory) } ?? ""
         if options["env"] == nil, target == nil { place = BuildPath.cleaned("/run/secrets/" + lastName(id)) }
         if let name = options["env"], name.isEmpty || name.utf8.contains(UInt8(ascii: "=")) {
             throw DockerfileError("`\(name)` is no name of a variable", at: mount.range, hint: "write env=NAME")
@@ -120,7 +120,7 @@ extension StageLowering {
             mode: try number(options["mode"], radix: 8, "mode", mount.range) ?? 0o600,
             uid: try number(options["uid"], radix: 10, "uid", mount.range) ?? 0,
             gid: try number(options["gid"], radix: 10, "gid", mount.range) ?? 0)
-        let place = BuildPath.cleaned(target)
+        let place = BuildPath.cleaned(target, in: state.workingDirectory)
         guard place != "/" else {
             throw DockerfileError("invalid mount target `/`", at: mount.range, hint: "give the socket a path")
         }
@@ -157,7 +157,8 @@ extension StageLowering {
         return RunMount.Cache(
             id: (space.isEmpty ? "" : space + "/") + (id.isEmpty ? target : id),
             sharing: options["sharing"].flatMap { RunMount.Cache.Sharing(rawValue: $0.lowercased()) } ?? .shared,
-            mode: try number(options["mode"], radix: 8, "mode", mount.range) ?? 0o755,
+            // As in BuildKit, which makes the directory without set-id and sticky bits.
+            mode: try number(options["mode"], radix: 8, "mode", mount.range).map { $0 & 0o777 } ?? 0o755,
             uid: try number(options["uid"], radix: 10, "uid", mount.range) ?? 0,
             gid: try number(options["gid"], radix: 10, "gid", mount.range) ?? 0,
             isReadOnly: options["readonly"] == "true", base: base)

@@ -16,7 +16,8 @@ struct PathRules: Sendable {
             let cleaned = Self.cleaned(isException ? trimmed.dropFirst() : trimmed)
             if cleaned.isEmpty {
                 if !isException { continue }
-                throw .refused(CopyError("the pattern ! says nothing", advice: "write what is to be taken in after the !"))
+                throw .refused(
+                    CopyError("the pattern ! says nothing", advice: "write what is to be taken in after the !"))
             }
             guard let pattern = IgnorePattern(cleaned, negated: isException, line: 0) else {
                 throw .refused(

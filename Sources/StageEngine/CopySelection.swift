@@ -36,6 +36,8 @@ struct SelectedSource: Sendable {
     let path: TreePath
     /// Directories in it, by their paths, that a filter leaves for what is beneath them alone.
     var passages: Set<[UInt8]> = []
+    /// What the person should know of it.
+    var remark: String?
 
     var source: StepSource { StepSource(input: input, path: path.relativeBytes, entry: entry) }
 
@@ -127,31 +129,37 @@ struct CopySelection: Sendable {
                 guard pattern != nil else { continue }
                 throw .refused(CopyError("\(source) is not a directory", advice: "what stands before /./ is one"))
             }
-            if let pattern { try require(pattern, below: source, ref, store) }
+            let remark = try pattern.flatMap { text throws(CopyFailure) in try missed(text, below: ref, store) }
             do throws(StoreError) {
                 let left = try filter.applied(to: ref, store)
                 sources[index] = SelectedSource(
                     name: one.name, entry: .directory(left.tree), title: one.title, input: one.input, path: one.path,
-                    passages: left.passages)
+                    passages: left.passages, remark: remark)
             } catch { throw .store(error) }
         }
         return sources
     }
 
-    /// A path without wildcards has to be there. Symlinks on the way are not followed: what is behind one would not be
-    /// where the copy has the link.
-    private static func require(
-        _ pattern: String, below pivot: String, _ tree: TreeRef, _ store: any TreeStore
-    ) throws(CopyFailure) {
+    /// What to say of a path without wildcards that is not there: as in BuildKit, `--parents` takes nothing then. Symlinks on
+    /// the way are not followed: what is behind one would not be where the copy has the link.
+    private static func missed(
+        _ pattern: String, below tree: TreeRef, _ store: any TreeStore
+    ) throws(CopyFailure) -> String? {
         let bytes = Array(pattern.utf8)
-        if Glob.hasWildcard(bytes) || bytes.contains(UInt8(ascii: "\\")) || pattern == "." { return }
+        if Glob.hasWildcard(bytes) || bytes.contains(UInt8(ascii: "\\")) || pattern == "." { return nil }
         let path = TreePath(bytes: bytes)
-        let error: CopyError
         do throws(StoreError) {
-            if try store.entry(at: path, in: tree) != nil { return }
-            error = try missing(pattern, path, tree, store)
+            if try store.entry(at: path, in: tree) != nil { return nil }
+            var known = TreePath()
+            for name in path.components {
+                known = known.appending(name)
+                guard case .node(let node)? = try store.entry(at: known, in: tree), case .symlink = node.content else {
+                    continue
+                }
+                return "--parents takes nothing for \(pattern): \(known.relative) is a symlink, which is not followed"
+            }
+            return "--parents takes nothing for \(pattern): \(try missing(pattern, path, tree, store).message)"
         } catch { throw .store(error) }
-        throw .refused(error)
     }
 
     private static func look(

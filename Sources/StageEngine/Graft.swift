@@ -27,6 +27,7 @@ struct Graft {
         let changes = try NodeChange(
             copy, owner: try copy.chown.map { owner throws(CopyFailure) in try numbers(owner) })
         let intoDirectory = copy.destination.hasSuffix("/") || copy.destination.hasSuffix("/.")
+        notes += selection.sources.compactMap(\.remark)
         for (index, source) in selection.sources.enumerated() {
             let destination = try resolved(TreePath(copy.destination))
             let change = changes.copying(source: index, to: destination)
@@ -253,7 +254,8 @@ private struct Merged {
     var isPassage: Bool { !passages.isEmpty && passages.contains(path) }
 
     func entering(_ name: FileName, _ child: TreeRef) -> Merged {
-        Merged(tree: child, passages: passages, path: path.isEmpty ? name.bytes : path + [UInt8(ascii: "/")] + name.bytes)
+        Merged(
+            tree: child, passages: passages, path: path.isEmpty ? name.bytes : path + [UInt8(ascii: "/")] + name.bytes)
     }
 }
 

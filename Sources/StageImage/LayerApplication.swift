@@ -19,13 +19,12 @@ extension ParsedLayer {
 }
 
 extension ParsedLayer {
-    /// This archive unpacked into `base`, as `tar -x` does it: directories that it does not name keep what they have, a
-    /// directory that it does name follows a symlink that stands for it, and its entry for the top says nothing.
+    /// This archive unpacked into `base`, as docker does it: directories that it does not name keep what they have, one that
+    /// it does name takes the place of a symlink, and its entry for the top says nothing.
     func unpack(
         onto base: TreeRef, owner: (uid: UInt32, gid: UInt32)?, linkSalt: [UInt8], in store: any DirectorySink
     ) throws(ImageError) -> TreeRef {
-        var application = LayerApplication(
-            base, store: store, salt: Digest.of(diffID.bytes + linkSalt), unpacksInto: true)
+        var application = LayerApplication(base, store: store, salt: Digest.of(diffID.bytes + linkSalt))
         for entry in entries where !entry.path.isRoot {
             var attributes = entry.attributes
             if let owner { (attributes.uid, attributes.gid) = owner }
@@ -39,15 +38,12 @@ extension ParsedLayer {
 private struct LayerApplication {
     private var editor: TreeEditor
     private let salt: Digest
-    /// An archive, not a layer: a directory entry follows a symlink.
-    private let unpacksInto: Bool
     /// Directories by the paths that were used for them.
     private var resolved: [TreePath: TreePath] = [:]
 
     private static let parents = Attributes(mode: 0o755)
 
-    init(_ base: TreeRef?, store: any DirectorySink, salt: Digest, unpacksInto: Bool = false) {
-        self.unpacksInto = unpacksInto
+    init(_ base: TreeRef?, store: any DirectorySink, salt: Digest) {
         editor = TreeEditor(base, store: store)
         self.salt = salt
     }
@@ -81,10 +77,8 @@ private struct LayerApplication {
         case .removal, .opaque:
             return
         case .directory:
-            var path = try place(entry)
-            if case .node(let old)? = try look(path), case .symlink = old.content {
-                if unpacksInto { path = try directory(entry.path, for: entry) } else { resolved = [:] }
-            }
+            let path = try place(entry)
+            if case .node(let old)? = try look(path), case .symlink = old.content { resolved = [:] }
             try storing { () throws(StoreError) in
                 try editor.putDirectory(entry.attributes, at: path, parents: Self.parents)
             }

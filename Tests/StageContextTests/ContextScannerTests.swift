@@ -268,6 +268,8 @@ struct ContextScannerTests {
         #expect(general == IgnoreFile(path: fixture.root + "/.dockerignore", text: Array("a".utf8)))
         let own = try IgnoreRules.ignoreFile(context: fixture.root, dockerfile: fixture.root + "/sub/x.Dockerfile")
         #expect(own?.text == Array("b".utf8))
+        try fixture.write("other/.dockerignore/x", "a")
+        #expect(try IgnoreRules.ignoreFile(context: fixture.root + "/other", dockerfile: nil) == nil)
         try fixture.write(".dockerignore", [UInt8](repeating: 0x61, count: IgnoreRules.sizeLimit + 1))
         #expect(throws: IgnoreError.tooLarge(file: fixture.root + "/.dockerignore", limit: IgnoreRules.sizeLimit)) {
             try IgnoreRules.ignoreFile(context: fixture.root, dockerfile: nil)

@@ -113,7 +113,7 @@ import Testing
         "RUN --security=insecure x", "RUN --device=d,required x",
         "COPY http://x/y z",
         "COPY git://x/y z", "ADD --checksum=sha256:0 a b", "RUN []", "COPY --from=$NONE a b", "COPY --from=9 a b",
-        "STOPSIGNAL SIGFOO", "EXPOSE 80/xyz", "EXPOSE 70000", "EXPOSE 9-8", "COPY --chown=a:b:c a b",
+        "STOPSIGNAL SIGFOO", "EXPOSE 80/xyz", "EXPOSE 70000", "EXPOSE 9-8",
         "VOLUME [\"$NONE\"]",
         "COPY <<../x /d\nE\n../x",
     ])

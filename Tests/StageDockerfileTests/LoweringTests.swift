@@ -18,7 +18,8 @@ import Testing
             "COPY --chown=1:2 --chmod=755 ./a /b/ c/ # buildkit"
         ),
         ("ADD a.tar /", "ADD a.tar / # buildkit"), ("COPY <<E /x\nhi\nE", "COPY <<E /x # buildkit"),
-        ("WORKDIR /app/", "WORKDIR /app"), ("WORKDIR /", "WORKDIR /"), ("CMD [\"./server\"]", "CMD [\"./server\"]"),
+        ("WORKDIR /app/", "WORKDIR /app/"), ("WORKDIR app/", "WORKDIR /app"), ("WORKDIR /a//b/..", "WORKDIR /a//b/.."),
+        ("WORKDIR /", "WORKDIR /"), ("WORKDIR //", "WORKDIR //"), ("CMD [\"./server\"]", "CMD [\"./server\"]"),
         ("CMD [\"a\", \"b\\\"c\"]", "CMD [\"a\" \"b\\\"c\"]"), ("CMD a b", "CMD [\"/bin/sh\" \"-c\" \"a b\"]"),
         ("CMD []", "CMD []"), ("ENTRYPOINT [\"a\"]", "ENTRYPOINT [\"a\"]"), ("ENV A=b C='d e'", "ENV A=b C=d e"),
         ("LABEL a=b", "LABEL a=b"), ("EXPOSE 80 443/tcp 53/udp", "EXPOSE [443/tcp 53/udp 80/tcp]"),
@@ -37,6 +38,11 @@ import Testing
     ])
     func historyText(line: String, expected: String) throws {
         #expect(try history(line) == [expected])
+    }
+
+    @Test func aDoubleStarIsOneLevelOfTheContextButWithParents() throws {
+        let graph = try Bench().graph("FROM scratch\nCOPY a/**/\\**.c b/***/c /d/\nCOPY --parents e/**/f /d/")
+        #expect(graph.contextPatterns[""] == ["a/*/\\**.c", "b/*/c", "e/**/f"])
     }
 
     @Test func historyOfArguments() throws {

@@ -18,7 +18,7 @@ import Testing
         ("type=secret,id=dir/k", "/run/secrets/k secret dir/k 400 0:0"),
         ("type=secret,source=k,target=/etc/k", "/etc/k secret k 400 0:0"),
         ("type=secret,target=/etc/pip.conf", "/etc/pip.conf secret pip.conf 400 0:0"),
-        ("type=secret,id=k,target=rel/x", "/rel/x secret k 400 0:0"),
+        ("type=secret,id=k,target=rel/x", "/w/rel/x secret k 400 0:0"),
         ("type=secret,id=k,env=TOKEN", " secret k 400 0:0 env TOKEN"),
         (
             "type=secret,id=k,env=TOKEN,dst=/t,mode=0444,uid=5,gid=6,required",
@@ -32,6 +32,7 @@ import Testing
         ("type=bind,from=s,dst=/m,rw=false", "/m bind 1:/"), ("type=tmpfs,target=/t", "/t tmpfs -"),
         ("type=tmpfs,target=/t,size=1.5k", "/t tmpfs 1536"), ("type=tmpfs,target=/t,size=0", "/t tmpfs -"),
         ("type=cache,target=/c", "/c cache /c shared 755 0:0"),
+        ("type=cache,target=/c,mode=2750", "/c cache /c shared 750 0:0"),
         ("type=cache,target=/c,id=n,sharing=Private,ro", "/c cache n private 755 0:0 ro"),
         ("type=cache,target=/c,from=s", "/c cache /c shared 755 0:0 from 1:/"),
         ("type=cache,target=/c,from=s,source=/etc", "/c cache /c shared 755 0:0 from 1:/etc"),

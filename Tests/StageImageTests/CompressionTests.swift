@@ -141,6 +141,23 @@ private func sample(_ count: Int) -> [UInt8] {
         }
     }
 
+    @Test func aDirectoryTakesThePlaceOfALinkAndAFileGoesThroughOne() throws {
+        var editor = TreeEditor(nil, store: store)
+        let parents = Attributes(mode: 0o755)
+        try editor.putDirectory(parents, at: TreePath("real"), parents: parents)
+        let link = Node(attributes: Attributes(mode: 0o777), content: .symlink(Array("real".utf8)))
+        try editor.put(.node(link), at: TreePath("named"), parents: parents)
+        try editor.put(.node(link), at: TreePath("passed"), parents: parents)
+        let bytes = try archive([.directory("named/"), .file("named/x", "1"), .file("passed/y", "2")])
+        let unpacked = try ArchiveReader.unpack(
+            try store.put(bytes), onto: try editor.commit(), in: store, owner: nil, linkSalt: [])
+        let tree = try #require(unpacked)
+        #expect(try store.entry(at: TreePath("real/x"), in: tree) == nil)
+        #expect(try store.entry(at: TreePath("named/x"), in: tree) != nil)
+        #expect(try store.entry(at: TreePath("real/y"), in: tree) != nil)
+        #expect(try store.entry(at: TreePath("passed"), in: tree) == .node(link))
+    }
+
     @Test func otherFilesAreNone() throws {
         for bytes in [
             [], Array("text".utf8), [UInt8](repeating: 0, count: 2048), sample(5_000_000), try gzip(Array("text".utf8)),
