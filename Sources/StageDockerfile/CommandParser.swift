@@ -255,7 +255,9 @@ struct CommandParser {
                 DockerfileWarning(
                     rule: "", "a build that is FROM this image will be refused: \(error.message)", at: error.range))
         }
-        return inner.original + inner.heredocs.map { "\n" + $0.content + $0.name }.joined()
+        let words = instruction.original.utf8.dropFirst(instruction.keyword.text.utf8.count)
+        let text = Substring(words.drop { Blank.separates($0) && $0 != 0x0B })
+        return text + inner.heredocs.map { "\n" + $0.content + $0.name }.joined()
     }
 }
 

@@ -37,7 +37,8 @@ extension CommandParser {
             }
         }
         return CopyCommand(
-            isAdd: isAdd, sources: paths + texts, destination: destination, from: flags.text("from"),
+            isAdd: isAdd, sources: paths + texts, destination: destination,
+            from: flags.text("from").flatMap { $0.text.isEmpty ? nil : $0 },
             chown: flags.text("chown"), chmod: flags.text("chmod"), link: flags.boolean("link") ?? false,
             parents: flags.boolean("parents") == true ? flags.text("parents") : nil, excludes: flags.texts("exclude"),
             keepsGitDirectory: flags.text("keep-git-dir"), checksum: flags.text("checksum"),

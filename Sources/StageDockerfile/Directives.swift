@@ -18,7 +18,9 @@ public struct Directives: Sendable, Hashable {
     public init() {}
 
     /// Takes a line without its leading blanks; true when it is a directive.
-    mutating func take(_ line: ArraySlice<UInt8>, at range: SourceRange) throws(DockerfileError) -> Bool {
+    mutating func take(
+        _ line: ArraySlice<UInt8>, isIndented: Bool, at range: SourceRange
+    ) throws(DockerfileError) -> Bool {
         if isOver { return false }
         guard let (key, value) = Self.pair(line), ["syntax", "escape", "check"].contains(key) else {
             isOver = true
@@ -27,10 +29,12 @@ public struct Directives: Sendable, Hashable {
         guard seen.insert(key).inserted else {
             throw DockerfileError("only one `\(key)` parser directive can be used", at: range)
         }
-        let word = Word(value, at: range)
+        // Docker takes what is before the first blank, and looks for checks only where the line begins with `#`.
+        let first = String(value.prefix { $0 != " " })
+        let word = Word(key == "check" ? first : value, at: range)
         switch key {
         case "syntax": syntax = word
-        case "check": check = word
+        case "check": if !isIndented { check = word }
         default:
             guard value == "\\" || value == "`" else {
                 throw DockerfileError(

@@ -13,6 +13,8 @@ extension [String: String]: VariableSource {
 /// A word that cannot be expanded.
 public struct ExpansionError: Error, Sendable, Hashable, CustomStringConvertible {
     public var message: String
+    /// Names that were looked up before the mistake and are not set.
+    public var unmatched: [String] = []
     public var description: String { message }
 }
 
@@ -105,7 +107,10 @@ struct ExpansionScanner<Variables: VariableSource> {
     }
 
     mutating func run() throws(ExpansionError) -> Expansion.Result {
-        let outcome = try text(until: nil, keepingEscapes: options.keepsEscapes)
+        let outcome: (value: String, words: [String])
+        do throws(ExpansionError) { outcome = try text(until: nil, keepingEscapes: options.keepsEscapes) } catch {
+            throw ExpansionError(message: error.message, unmatched: unmatched)
+        }
         return Expansion.Result(value: outcome.value, words: outcome.words, matched: matched, unmatched: unmatched)
     }
 

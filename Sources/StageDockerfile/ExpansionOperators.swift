@@ -30,6 +30,10 @@ extension ExpansionScanner {
         case ":":
             guard let kind = take() else { throw error("syntax error: missing '}'") }
             guard kind == "-" || kind == "+" || kind == "?" else {
+                if kind != "#", kind != "%" {
+                    _ = try operand(until: "}", keepingEscapes: false, missing: "syntax error: missing '}'")
+                    _ = self.value(of: name)
+                }
                 throw error("unsupported modifier (:\(kind)) in substitution")
             }
             return try defaulted(name, kind, emptyIsUnset: true)

@@ -57,7 +57,7 @@ public struct Instruction: Sendable, Hashable {
     public var trigger: [Instruction]
     /// The comments right above it, without `#`.
     public var comments: [String]
-    /// The whole line with its continuations joined.
+    /// The whole line with its continuations joined, and with the blanks at its end.
     public var original: String
     /// All its lines, with its heredocs.
     public var range: SourceRange

@@ -22,7 +22,8 @@ struct InstructionSyntax {
 
         var instruction = Instruction(
             keyword: keyword, name: keyword.text.lowercased(), flags: [], arguments: [], isJSON: false, heredocs: [],
-            trigger: [], comments: [], original: line.text(whole), range: line.range(whole))
+            trigger: [], comments: [], original: line.text(whole.lowerBound..<part.upperBound), range: line.range(whole)
+        )
         instruction.flags = flags(&rest)
         rest = Blank.trimmed(bytes, rest)
         guard let known = Keyword(rawValue: instruction.name) else { return instruction }

@@ -11,7 +11,7 @@ public struct Lowering: Sendable {
         self.options = options
     }
 
-    /// Lowers what the target needs, and nothing else of the file is looked at.
+    /// Lowers what the target needs. Of the other stages only what they are built on and copy from is looked at.
     ///
     /// - Parameter images: what earlier rounds asked for, by `ImageRequest.key`.
     /// - Returns: the graph, or the images that must be resolved before there can be one.
@@ -70,6 +70,7 @@ struct LoweringRound {
     }
 
     mutating func run() throws(DockerfileError) -> LoweringResult {
+        try validateStages()
         let targets = try targets()
         for target in targets { try lower(target) }
         if !requests.isEmpty { return .needs(requests) }
@@ -139,7 +140,7 @@ struct LoweringRound {
 
     // MARK: Bases
 
-    private func base(
+    func base(
         of stage: Stage
     ) throws(DockerfileError) -> (reference: SourceReference, platform: Platform) {
         if let context = layout.replacement(of: stage.index) { return (context, try platform(of: stage)) }
@@ -154,7 +155,7 @@ struct LoweringRound {
     }
 
     private func platform(of stage: Stage) throws(DockerfileError) -> Platform {
-        guard let word = stage.from.platform else { return options.platform }
+        guard let word = stage.from.platform, !word.text.isEmpty else { return options.platform }
         let text = try expandGlobal(word)
         guard let parsed = Platform(specifier: text, buildsOn: options.buildPlatform) else {
             throw DockerfileError(
@@ -191,8 +192,9 @@ struct LoweringRound {
             settings.workingDirectory = "/"
             let filesystem = files(base.reference, stage.range)
             if case .context(let name) = base.reference { graph.takes(".", fromContext: name) }
-            return StageState(
-                stage: stage, platform: base.platform, filesystem: filesystem, base: nil, settings: settings)
+            // Docker does not ask what nothing is for.
+            let platform = base.reference == .scratch ? options.platform : base.platform
+            return StageState(stage: stage, platform: platform, filesystem: filesystem, base: nil, settings: settings)
         case .image(let name):
             guard let found = image(name, base.platform, at: stage.from.base.range) else { return nil }
             advisePlatform(name, wanted: base.platform, found: found.image.platform, stage)
@@ -358,11 +360,20 @@ struct LoweringRound {
         while let parent = chain.last?.parent, let next = states[parent] { chain.append(next) }
         return BuildGraph(
             steps: graph.steps, target: state.filesystem, config: settings,
-            history: chain.reversed().flatMap(\.history), base: state.base, platform: state.platform,
+            history: chain.reversed().flatMap(\.history), base: state.base, platform: imagePlatform(state.platform),
             skippedStages: layout.stages.filter { states[$0.index] == nil }.map {
                 SkippedStage(name: $0.title, instructions: $0.instructions.count, source: $0.range)
             },
             contextPatterns: graph.contextPatterns, author: state.author, epoch: scope.epoch)
+    }
+
+    /// What the image says it is for, when its target stage is for `built`.
+    private func imagePlatform(_ built: Platform) -> Platform {
+        guard options.isPlatformAsked else { return built }
+        var platform = options.platform
+        let isSame = platform.os == built.os && platform.architecture == built.architecture
+        if isSame, platform.variant == nil { platform.variant = built.variant }
+        return platform
     }
 
     /// What is told of a build that succeeds.

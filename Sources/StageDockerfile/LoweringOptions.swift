@@ -12,6 +12,8 @@ public struct LoweringOptions: Sendable {
     /// Set on the image after everything else.
     public var labels: [String: String]
     public var platform: Platform
+    /// The platform was asked for, so the image is said to be for it whatever its base is for.
+    public var isPlatformAsked = false
     /// What `BUILDPLATFORM` and its kin say.
     public var buildPlatform: Platform
     /// Whether the ignore file leaves a source path of `COPY` out. Nil when there is none, or when its exceptions make that
@@ -25,6 +27,8 @@ public struct LoweringOptions: Sendable {
     public var run = RunDefaults()
     /// `SOURCE_DATE_EPOCH` sets no time, whatever it says: for who only looks.
     public var leavesEpochOpen = false
+    /// Looking without a target looks at the last stage alone, not at all of them.
+    public var looksAtTargetOnly = false
 
     public init(
         target: String? = nil, buildArguments: [String: String] = [:], labels: [String: String] = [:],

@@ -39,7 +39,8 @@ struct PortSpecification {
     private static func range(_ text: Substring) -> ClosedRange<UInt16>? {
         let ends = text.split(separator: "-", omittingEmptySubsequences: false)
         func number(_ text: Substring) -> UInt16? {
-            text.utf8.allSatisfy { (0x30...0x39).contains($0) } ? UInt16(text) : nil
+            let digits = text.first == "+" ? text.dropFirst() : text
+            return digits.utf8.allSatisfy { (0x30...0x39).contains($0) } ? UInt16(digits) : nil
         }
         guard ends.count <= 2, let first = number(ends[0]), let last = ends.count == 2 ? number(ends[1]) : first,
             first <= last

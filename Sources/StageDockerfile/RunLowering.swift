@@ -100,10 +100,11 @@ extension StageLowering {
 
     private func isHeredocAlone(_ command: String) -> Bool { ((try? HeredocWord(command)) ?? nil) != nil }
 
-    /// A heredoc alone that names its interpreter is a program of its own, where BuildKit puts it.
+    /// A heredoc alone that names its interpreter is a program of its own, where BuildKit puts it. With tabs before the name
+    /// it is the shell's, even where `<<-` takes them away.
     private func script(_ line: CommandLine, _ instruction: ParsedInstruction) -> RunScript? {
         guard line.usesShell, let first = instruction.syntax.heredocs.first, let command = line.arguments.first,
-            isHeredocAlone(command), first.text.utf8.starts(with: "#!".utf8)
+            isHeredocAlone(command), first.content.utf8.starts(with: "#!".utf8)
         else { return nil }
         return RunScript(path: BuildPath.cleaned(first.name, in: "/dev/pipes"), text: first.text)
     }

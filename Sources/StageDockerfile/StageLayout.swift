@@ -85,9 +85,10 @@ struct StageLayout {
             guard number < index else { throw tooLate(number, index, range) }
             return .stage(number)
         }
-        if let known = byName[name.lowercased()] {
-            if let stage = known.last(where: { $0 < index }) { return .stage(stage) }
-            throw tooLate(known[0], index, range)
+        // Of several stages with one name the last in the file is meant, wherever this one stands.
+        if let stage = byName[name.lowercased()]?.last {
+            guard stage < index else { throw tooLate(stage, index, range) }
+            return .stage(stage)
         }
         if let context = context(name) { return context }
         if name == "scratch" { return .scratch }
@@ -99,10 +100,32 @@ struct StageLayout {
         return .image(name)
     }
 
+    /// Refuses what no stage could mean by `--from`, wherever it stands.
+    func validate(source name: String, at range: SourceRange) throws(DockerfileError) {
+        _ = try byName[name.lowercased()] == nil ? source(name, in: stages.count, at: range) : nil
+    }
+
+    /// A stage that another names, and where it does.
+    struct Dependency {
+        var stage: Int
+        var range: SourceRange
+    }
+
+    /// The stages that the `--from` of a stage name, as far as they are written without variables.
+    func dependencies(of index: Int) -> [Dependency] {
+        stages[index].instructions.flatMap(\.command.sourceNames).compactMap { from in
+            stage(named: from.text).map { Dependency(stage: $0, range: from.range) }
+        }
+    }
+
+    private func stage(named name: String) -> Int? {
+        Int(name).flatMap { stages.indices.contains($0) ? $0 : nil } ?? byName[name.lowercased()]?.last
+    }
+
     /// A hint for an image that could not be found, when a stage is named almost like it.
     func hint(forImage name: String) -> String? { Spelling.hint(name, among: names) }
 
-    private func tooLate(_ stage: Int, _ index: Int, _ range: SourceRange) -> DockerfileError {
+    func tooLate(_ stage: Int, _ index: Int, _ range: SourceRange) -> DockerfileError {
         if stage == index {
             return DockerfileError(
                 "stage `\(stages[index].title)` cannot copy from itself", at: range,
@@ -146,8 +169,6 @@ struct StageLayout {
         for instruction in stages[index].instructions {
             names += instruction.command.sourceNames.map(\.text)
         }
-        return names.compactMap { name in
-            Int(name).flatMap { stages.indices.contains($0) ? $0 : nil } ?? byName[name.lowercased()]?.last
-        }
+        return names.compactMap(stage(named:))
     }
 }

@@ -104,14 +104,16 @@ struct StageLowering {
     }
 
     mutating func expand(
-        _ text: String, with expansion: Expansion, at range: SourceRange
+        _ text: String, with expansion: Expansion, at range: SourceRange, isAdvised: Bool = true
     ) throws(DockerfileError) -> Expansion.Result {
         let result: Expansion.Result
         do { result = try expansion.expand(text, state.variables) } catch {
+            if isAdvised, !state.isBaseUnknown { adviseUndefined(error.unmatched, at: range) }
             throw DockerfileError(error.message, at: range)
         }
         try spend(result.value.utf8.count - text.utf8.count, at: range)
-        if !state.isBaseUnknown { adviseUndefined(result.unmatched, at: range) }
+        // Docker says nothing about the variables of EXPOSE.
+        if isAdvised, !state.isBaseUnknown { adviseUndefined(result.unmatched, at: range) }
         return result
     }
 
@@ -210,7 +212,7 @@ struct StageLowering {
         var splitting = scope.expansion
         splitting.splitsWords = true
         for word in words {
-            for text in try expand(word.text, with: splitting, at: word.range).words {
+            for text in try expand(word.text, with: splitting, at: word.range, isAdvised: false).words {
                 let specification = try PortSpecification(text, at: word.range)
                 if specification.hasHostPart { warn(.exposeInvalidFormat, text, at: word.range) }
                 if specification.hasCapitals { warn(.exposeProtoCasing, text, at: word.range) }

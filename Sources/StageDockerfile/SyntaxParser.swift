@@ -37,7 +37,7 @@ struct SyntaxParser {
             content = content.lowerBound + blank..<content.upperBound
         }
         let isDirective = try directives.take(
-            reader.bytes[content],
+            reader.bytes[content], isIndented: content.lowerBound > first.start,
             at: reader.range(line: first.number, columns: 1...max(1, first.end - first.start)))
         if isDirective { return nil }
         if isComment(content) {

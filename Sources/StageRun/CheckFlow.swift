@@ -25,7 +25,9 @@ public struct DockerfileCheck: Sendable {
     private let options: LoweringOptions
 
     /// Reads the Dockerfile and the ignore file that `request` names, and nothing else.
-    public init(_ request: BuildRequest) throws(StageRunError) {
+    ///
+    /// - Parameter isOfTarget: only the target is looked at, the last stage when none is named.
+    public init(_ request: BuildRequest, isOfTarget: Bool = false) throws(StageRunError) {
         if request.context != nil {
             throw .failed("only a Dockerfile on this machine can be looked at; give a directory as the context")
         }
@@ -36,6 +38,7 @@ public struct DockerfileCheck: Sendable {
         // What a build needs to be allowed is no matter of how the file is written.
         options.entitlements = Set(Entitlement.allCases)
         options.leavesEpochOpen = true
+        options.looksAtTargetOnly = isOfTarget
         self.options = options
     }
 
@@ -117,6 +120,7 @@ extension BuildRequest {
         var options = LoweringOptions(
             target: target, buildArguments: buildArguments, labels: labels, platform: platform)
         options.furtherTargets = furtherTargets.map(\.target)
+        options.isPlatformAsked = isPlatformAsked
         // A mistake in the ignore file is told by the scan, when anything of the context is needed.
         if isDirectory, let file = try? IgnoreRules.ignoreFile(context: contextPath, dockerfile: dockerfile),
             let rules = try? IgnoreRules(text: file.text, file: file.path), !rules.isEmpty, !rules.hasExceptions
@@ -146,7 +150,7 @@ extension BuildFlow {
         // A mistake in them has failed the lowering already.
         guard let options = try? lowering.checks(of: dockerfile), options.isError else { return }
         throw .failed(
-            "lint violation found for rules: \(violated.joined(separator: ", "))",
+            Examination.violationText(violated),
             advice: "the check directive of the Dockerfile makes warnings errors")
     }
 }

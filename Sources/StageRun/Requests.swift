@@ -49,6 +49,8 @@ public struct BuildRequest: Sendable {
     public var uncachedStages: [String] = []
     public var outputs: [ImageOutput] = []
     public var platform: Platform = .host
+    /// The platform was asked for: the image says that it is for it, whatever its base image is for.
+    public var isPlatformAsked = false
     /// Secrets and agents for `RUN --mount`.
     public var loans = Loans()
     /// Files with private keys, by the ID of the agent that holds them while the build runs.

@@ -32,6 +32,7 @@ import Testing
         #expect(!request.useCache)
         #expect(request.outputs == [.oci(.path("a.tar"), asTar: true), .local("out")])
         #expect(request.platform == Platform(os: "linux", architecture: "amd64"))
+        #expect(request.isPlatformAsked)
     }
 
     @Test func standardOutputIsUsedOnce() throws {
@@ -49,7 +50,8 @@ import Testing
         #expect(throws: UsageError.self) { try request("-f", "-", "-") }
         #expect(throws: UsageError.self) { try request("-t", "UPPER", ".") }
         #expect(throws: UsageError.self) { try request("-t", "a@sha256:" + Digest.of("x").hex, ".") }
-        #expect(throws: UsageError.self) { try request("--platform", "linux", ".") }
+        #expect(throws: UsageError.self) { try request("--platform", "nope", ".") }
+        #expect(throws: UsageError.self) { try request("--platform", "linux/", ".") }
         #expect(throws: (any Error).self) { try request() }
     }
 

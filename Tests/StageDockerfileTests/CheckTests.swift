@@ -251,7 +251,38 @@ struct CheckBench {
 
     @Test(arguments: [
         ("# check=skip=all\nFROM scratch AS Bad\nCMD x", []),
-        ("# check=skip=JSONArgsRecommended, StageNameCasing\nFROM scratch AS Bad\nCMD x", []),
+        ("# check=skip=JSONArgsRecommended,StageNameCasing\nFROM scratch AS Bad\nCMD x", []),
+        // What stands behind a blank is not read, and a line that is indented says nothing of checks.
+        (
+            "# check=skip=MaintainerDeprecated, StageNameCasing\nFROM scratch AS Bad\nMAINTAINER x",
+            ["2 StageNameCasing: Stage name 'Bad' should be lowercase"]
+        ),
+        ("  # check=skip=all\nFROM scratch AS Bad", ["2 StageNameCasing: Stage name 'Bad' should be lowercase"]),
+        ("# check=skip=ALL\nFROM scratch AS Bad", ["2 StageNameCasing: Stage name 'Bad' should be lowercase"]),
+        ("# check=skip=all;skip=Other\nFROM scratch AS Bad", []),
+        ("# check = skip = all\nFROM scratch", ["error: invalid check option `skip`"]),
+        ("FROM scratch\nEXPOSE $nope", []),
+        (
+            "FROM scratch\nENV A=${U?}",
+            [
+                "2 UndefinedVar: Usage of undefined variable '$U'", "error: U: is not allowed to be unset",
+            ]
+        ),
+        (
+            "FROM scratch\nENV A=${U:=x}",
+            [
+                "2 UndefinedVar: Usage of undefined variable '$U'",
+                "error: unsupported modifier (:=) in substitution",
+            ]
+        ),
+        (
+            "FROM $U\nFROM --platform=$P scratch",
+            [
+                "1 InvalidDefaultArgInFrom: Default value for ARG $U results in empty or invalid base image name",
+                "1 UndefinedArgInFrom: FROM argument 'U' is not declared",
+                "error: base name `$U` is empty after expansion",
+            ]
+        ),
         (
             "# check=skip=StageNameCasing;error=true\nFROM scratch AS Bad\nWORKDIR x",
             [

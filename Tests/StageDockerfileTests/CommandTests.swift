@@ -109,6 +109,8 @@ import Testing
     @Test func triggerText() throws {
         #expect(try parse("onbuild  COPY \\\n a b") == .onBuild("COPY  a b"))
         #expect(try parse("ONBUILD RUN <<E\nx\nE") == .onBuild("RUN <<E\nx\nE"))
+        #expect(try parse("ONBUILD \t RUN a \t ") == .onBuild("RUN a \t "))
+        #expect(try parse("ONBUILD -- RUN a") == .onBuild("-- RUN a"))
     }
 
     @Test(arguments: [

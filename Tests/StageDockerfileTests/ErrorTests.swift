@@ -132,8 +132,27 @@ import Testing
         #expect(throws: DockerfileError.self) { try bench.lower("FROM a AS builder") }
     }
 
-    @Test func unreachableMistakesDoNotCount() throws {
-        #expect(throws: Never.self) { try Bench().lower("FROM $NONE AS x\nCOPY --from=9 a b\nFROM a") }
+    /// BuildKit looks at the base, the platform and every `--from` of stages that nobody needs, too.
+    @Test(arguments: [
+        ("FROM Base AS x", "invalid image name `Base`"), ("FROM a//b AS x", "invalid image name `a//b`"),
+        ("FROM $U AS x", "base name `$U` is empty"), ("FROM ${U AS x", "missing '}'"),
+        ("FROM --platform=a/b/c/d a AS x", "invalid platform"), ("FROM --platform=$U a AS x", "empty platform"),
+        ("FROM a AS x\nCOPY --from=7 / /", "invalid stage index 7"),
+        ("FROM a AS x\nCOPY --from=Base / /", "invalid image name `Base`"),
+        ("FROM a AS x\nRUN --mount=from=Base,target=/m c", "invalid image name `Base`"),
+        ("FROM a AS x\nCOPY --from=x / /", "cannot copy from itself"),
+        ("FROM a AS x\nCOPY --from=y / /\nFROM a AS y\nCOPY --from=x / /", "circular dependency"),
+    ])
+    func unreachableMistakesThatCount(stages: String, message: String) {
+        #expect(Bench().rendered(stages + "\nFROM a").contains(message))
+    }
+
+    @Test(arguments: [
+        "FROM a AS x\nCOPY --from=y / /\nFROM a AS y", "FROM a AS x\nCOPY --from=$U / /", "FROM --platform= a AS x",
+        "FROM a AS x\nSTOPSIGNAL NO", "FROM a AS x\nRUN --mount=type=no c", "FROM a AS x\nCOPY --from= b c",
+    ])
+    func unreachableStagesThatAreTaken(stages: String) throws {
+        _ = try Bench().graph(stages + "\nFROM a")
     }
 
     @Test func hostileLinesAreShownSafely() {

@@ -23,7 +23,8 @@ import Testing
         ("CMD [\"a\", \"b\\\"c\"]", "CMD [\"a\" \"b\\\"c\"]"), ("CMD a b", "CMD [\"/bin/sh\" \"-c\" \"a b\"]"),
         ("CMD []", "CMD []"), ("ENTRYPOINT [\"a\"]", "ENTRYPOINT [\"a\"]"), ("ENV A=b C='d e'", "ENV A=b C=d e"),
         ("LABEL a=b", "LABEL a=b"), ("EXPOSE 80 443/tcp 53/udp", "EXPOSE [443/tcp 53/udp 80/tcp]"),
-        ("EXPOSE 8000-8002", "EXPOSE [8000/tcp 8001/tcp 8002/tcp]"), ("VOLUME /d /e", "VOLUME [/d /e]"),
+        ("EXPOSE 8000-8002", "EXPOSE [8000/tcp 8001/tcp 8002/tcp]"),
+        ("EXPOSE +80 +9-+10", "EXPOSE [80/tcp 9/tcp 10/tcp]"), ("VOLUME /d /e", "VOLUME [/d /e]"),
         ("USER u:g", "USER u:g"), ("STOPSIGNAL SIGINT", "STOPSIGNAL SIGINT"),
         ("SHELL [\"/bin/b\", \"-c\"]", "SHELL [/bin/b -c]"),
         ("ARG X=y Z", "ARG X=y Z"), ("MAINTAINER me", "MAINTAINER me"),
@@ -223,6 +224,33 @@ import Testing
         #expect(try Bench().lower("FROM i\nENV V=2\nCOPY --from=tool:$V /x /y").rounds == [["i"], ["tool:2"]])
     }
 
+    @Test func whatEmptyFlagsMean() throws {
+        var bench = Bench()
+        bench.options.platform = Platform(os: "linux", architecture: "riscv64")
+        #expect(try bench.graph("FROM --platform= a").platform.architecture == "riscv64")
+        // Nothing is for no platform, so the build's own is said.
+        #expect(try bench.graph("FROM --platform=linux/arm64 scratch").platform.architecture == "riscv64")
+        let copies = try bench.graph("FROM a\nCOPY --from= b c").contextPatterns
+        #expect(copies.keys.sorted() == [""])
+    }
+
+    /// Of stages with one name a base is the last before, and a `--from` the last of all.
+    @Test func stagesOfOneName() throws {
+        let text = "FROM a AS x\nENV V=1\nFROM b AS x\nENV V=2\nFROM x AS y\nCOPY --from=x / /m\n"
+        #expect(try Bench().graph(text).config.environment.contains("V=2"))
+        #expect(Bench().rendered(text + "FROM c AS x\nFROM y").contains("cannot copy from stage `x`"))
+    }
+
+    /// A script is what starts with `#!` as it is written, before `<<-` takes its tabs away.
+    @Test(arguments: [
+        ("RUN <<E\n#!/x\na\nE", "RUN /bin/sh -c /dev/pipes/E # buildkit"),
+        ("RUN <<-E\n#!/x\n\ta\n\tE", "RUN /bin/sh -c /dev/pipes/E # buildkit"),
+        ("RUN <<-E\n\t#!/x\n\ta\n\tE", "RUN /bin/sh -c #!/x\na\n # buildkit"),
+    ])
+    func scripts(line: String, expected: String) throws {
+        #expect(try history(line) == [expected])
+    }
+
     @Test func triggersRunFirstAndMayNameImages() throws {
         var bench = Bench()
         var base = ImageSettings()
@@ -249,11 +277,32 @@ import Testing
         for (text, expected) in [
             ("arm64", "linux/arm64"), ("linux", "linux/amd64"), ("linux/x86_64", "linux/amd64"),
             ("linux/arm", "linux/arm/v7"),
-            ("linux/arm64/v8", "linux/arm64"), ("armhf", "linux/arm/v7"),
+            ("linux/arm64/v8", "linux/arm64"), ("armhf", "linux/arm/v7"), ("linux/arm64/9", "linux/arm64/v9"),
+            ("x86-64", "linux/amd64"), ("linux/i386", "linux/386"), ("linux/arm/6", "linux/arm/v6"),
+            ("linux/arm/x", "linux/arm/x"), ("FreeBSD", "freebsd/amd64"), ("macos/arm64", "darwin/arm64"),
+            ("linux/amd64/v2", "linux/amd64/v2"), ("linux/amd64/v1", "linux/amd64"), ("a/b", "a/b"),
+            ("riscv64", "linux/riscv64"), ("armel", "linux/arm/v6"),
         ] {
             #expect(Platform(specifier: text, buildsOn: host)?.description == expected)
         }
-        for text in ["", "a/b/c/d", "linux//x", "li nux"] { #expect(Platform(specifier: text, buildsOn: host) == nil) }
+        for text in ["", "a/b/c/d", "linux//x", "li nux", "nope", "linux/"] {
+            #expect(Platform(specifier: text, buildsOn: host) == nil)
+        }
+    }
+
+    /// An image is said to be for the platform that was asked for, and for its base's otherwise.
+    @Test func platformOfTheImage() throws {
+        var bench = Bench()
+        let text = "FROM --platform=$BUILDPLATFORM go"
+        bench.options.platform = Platform(os: "linux", architecture: "arm", variant: "v7")
+        #expect(try bench.graph(text).platform.description == "linux/amd64")
+        bench.options.isPlatformAsked = true
+        #expect(try bench.graph(text).platform.description == "linux/arm/v7")
+        bench.options.buildPlatform.variant = "v3"
+        bench.options.platform = Platform(os: "linux", architecture: "amd64")
+        #expect(try bench.graph(text).platform.description == "linux/amd64/v3")
+        bench.options.platform.variant = "v2"
+        #expect(try bench.graph(text).platform.description == "linux/amd64/v2")
     }
 
     @Test func workdirAndDestinations() throws {

@@ -16,7 +16,8 @@ public struct CheckOptions: Sendable, Hashable {
     /// - Parameter range: where the text is written; nil when it comes from a build argument.
     public init(_ text: String, at range: SourceRange? = nil) throws(DockerfileError) {
         if Blank.trimmed(text).isEmpty { return }
-        for part in text.split(separator: ";", omittingEmptySubsequences: false) {
+        // Docker reads three options and no more.
+        for part in text.split(separator: ";", maxSplits: 2, omittingEmptySubsequences: false) {
             let pair = part.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
             let key = Blank.trimmed(String(pair[0]))
             guard pair.count == 2 else {
@@ -24,11 +25,11 @@ public struct CheckOptions: Sendable, Hashable {
                     "invalid check option `\(part)`", at: range, hint: "write `skip=RuleName` or `error=true`")
             }
             let value = Blank.trimmed(String(pair[1]))
-            let isAll = value.lowercased() == "all"
+            let isAll = value == "all"
             let names = Set(value.split(separator: ",").map { Blank.trimmed(String($0)) })
             switch key {
-            case "skip": (skipsAll, skipped) = (isAll, isAll ? [] : names)
-            case "experimental": (experimentalAll, experimental) = (isAll, isAll ? [] : names)
+            case "skip": if isAll { skipsAll = true } else { skipped = names }
+            case "experimental": if isAll { experimentalAll = true } else { experimental = names }
             case "error":
                 guard let flag = FlagValue.boolean(value) else {
                     throw DockerfileError("check option `error` is true or false, not `\(value)`", at: range)

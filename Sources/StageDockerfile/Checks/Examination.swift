@@ -41,6 +41,16 @@ public struct Examination: Sendable {
         }.map(\.element)
     }
 
+    /// What is said when findings fail a build; nil when they do not.
+    public var violation: String? {
+        failsOnWarnings && !violatedRules.isEmpty ? Self.violationText(violatedRules) : nil
+    }
+
+    /// Docker's words for it.
+    public static func violationText(_ rules: [String]) -> String {
+        "lint violation found for rules: \(rules.joined(separator: ", "))"
+    }
+
     /// Puts more findings in their places.
     public mutating func add(_ more: [DockerfileWarning]) { warnings = Self.sorted(warnings + more) }
 
@@ -74,9 +84,10 @@ extension LoweringRound {
         do throws(DockerfileError) {
             checks = try options.checks(of: dockerfile)
             found.failsOnWarnings = checks.isError
+            try validateStages()
             let targets = try targets()
             // Without a target all stages are looked at; the last one's outline is told.
-            let everything = (options.target ?? "").isEmpty
+            let everything = (options.target ?? "").isEmpty && !options.looksAtTargetOnly
             for index in everything ? Array(layout.stages.indices) : targets { try lower(index) }
             found.needs = requests
             if requests.isEmpty { found.outline = try outline(of: targets[0]) }

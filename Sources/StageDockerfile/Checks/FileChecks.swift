@@ -72,7 +72,8 @@ struct FromChecks {
         checkDefaults()
         declared = scope.declaredNames(dockerfile)
         isDeclared = Set(declared)
-        for stage in dockerfile.stages { check(stage) }
+        // With the first that cannot be built docker stops.
+        for stage in dockerfile.stages { guard check(stage) else { break } }
     }
 
     /// Whether the file builds when nobody gives a build argument.
@@ -90,11 +91,18 @@ struct FromChecks {
         }
     }
 
-    private mutating func check(_ stage: Stage) {
+    private mutating func check(_ stage: Stage) -> Bool {
         warnOfUndeclared(in: stage.from.base, stage)
-        guard let platform = stage.from.platform else { return }
+        let name = try? scope.expansion.expand(stage.from.base.text, scope.variables).value
+        guard name ?? "" != "" else { return false }
+        guard let platform = stage.from.platform, !platform.text.isEmpty else { return true }
         warnOfUndeclared(in: platform, stage)
-        guard let result = try? scope.expansion.expand(platform.text, scope.variables) else { return }
+        guard let result = try? scope.expansion.expand(platform.text, scope.variables) else { return false }
+        check(platform, result, stage)
+        return Platform(specifier: result.value, buildsOn: scope.options.buildPlatform) != nil
+    }
+
+    private mutating func check(_ platform: Word, _ result: Expansion.Result, _ stage: Stage) {
         if result.matched == ["TARGETPLATFORM"], result.unmatched.isEmpty,
             result.value == scope.variables.value(of: "TARGETPLATFORM")
         {

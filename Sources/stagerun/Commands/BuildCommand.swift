@@ -193,7 +193,10 @@ struct BuildCommand: StageCommand {
             request.furtherTargets[index].outputs = try imageOutputs(
                 results.outputs(of: target), mode: mode, isTerminal: isTerminal)
         }
-        if let platform { request.platform = try Platform(option: platform) }
+        if let platform {
+            request.platform = try Platform(option: platform)
+            request.isPlatformAsked = true
+        }
         return request
     }
 

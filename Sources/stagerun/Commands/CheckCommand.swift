@@ -63,7 +63,10 @@ struct CheckCommand: StageCommand {
 
     private func request(_ environment: (String) -> String?) throws(UsageError) -> BuildRequest {
         var request = try selection.request(context: context, environment)
-        if let platform { request.platform = try Platform(option: platform) }
+        if let platform {
+            request.platform = try Platform(option: platform)
+            request.isPlatformAsked = true
+        }
         return request
     }
 }
@@ -84,7 +87,7 @@ extension Surroundings {
 extension BuildCommand {
     /// `--call` and `--check`: docker's rules and docker's texts. Registries are asked about base images, as docker does.
     func answer(_ call: CallOption, _ request: BuildRequest, _ surroundings: Surroundings) async throws -> Int32 {
-        let check = try DockerfileCheck(request)
+        let check = try DockerfileCheck(request, isOfTarget: call.method == .outline)
         if call.method == .targets {
             let text = TargetsText(targets: try check.targets(), source: check.bytes)
             try surroundings.output.write(call.isJSON ? text.json.pretty : text.table)
@@ -100,10 +103,11 @@ extension BuildCommand {
             if let error = report.examination.error, !call.isJSON {
                 surroundings.tell("error: ", .red, document.text(of: error))
             }
-            let isClean = report.examination.error == nil && report.examination.warnings.isEmpty
+            let isClean = report.examination.error == nil && document.warnings.isEmpty
             return isClean || call.ignoresStatus ? 0 : 1
         }
         if let error = report.examination.error { throw CheckFailure(text: error.rendered(source: report.source)) }
+        if let violation = report.examination.violation { throw CheckFailure(text: violation) }
         guard let outline = report.examination.outline else { return 1 }
         let text = OutlineText(outline: outline, source: report.source)
         try surroundings.output.write(call.isJSON ? text.json.pretty : text.tables)

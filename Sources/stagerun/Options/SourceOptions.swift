@@ -192,7 +192,7 @@ extension BuildRequest {
 extension Platform {
     /// `--platform OS/ARCHITECTURE`.
     init(option text: String) throws(UsageError) {
-        guard let parsed = Platform(text) else {
+        guard let parsed = Platform(specifier: text, buildsOn: .host) else {
             throw UsageError("--platform \(text): write OS/ARCHITECTURE, such as linux/amd64")
         }
         self = parsed

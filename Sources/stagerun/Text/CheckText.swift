@@ -50,7 +50,7 @@ struct CheckText {
 struct CheckDocument {
     let report: CheckReport
 
-    private var warnings: [DockerfileWarning] { report.examination.warnings.filter { !$0.rule.isEmpty } }
+    var warnings: [DockerfileWarning] { report.examination.warnings.filter { !$0.rule.isEmpty } }
 
     /// Docker's text, without the error.
     var text: String {
@@ -119,6 +119,9 @@ struct CheckDocument {
             var document: [JSONText.Member] = [.init(key: "message", value: .string(error.message))]
             if let range = error.range { document.append(.init(key: "location", value: range.location)) }
             members.append(.init(key: "buildError", value: .object(document)))
+        } else if let violation = report.examination.violation {
+            let error: JSONText = .members(["message": .string(violation), "location": .object([])])
+            members.append(.init(key: "buildError", value: error))
         }
         return .object(members)
     }
