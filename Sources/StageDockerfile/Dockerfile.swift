@@ -67,9 +67,10 @@ public struct Dockerfile: Sendable, Hashable {
         try parse(Array(text.utf8), file: file)
     }
 
-    /// The instructions as they are written, without looking at what they demand.
+    /// The instructions as they are written, without looking at what they demand. NUL and bytes that are no UTF-8, which a
+    /// build refuses, are taken; the latter become U+FFFD.
     public static func parseSyntax(_ bytes: [UInt8], file: String) throws(DockerfileError) -> [Instruction] {
-        var parser = SyntaxParser(bytes: bytes, file: file)
+        var parser = SyntaxParser(bytes: bytes, file: file, takesAnyBytes: true)
         return try parser.parse()
     }
 

@@ -8,11 +8,15 @@ struct SyntaxParser {
     private var reader: LineReader
     private var comments: [String] = []
     private let isClean: Bool
+    private let takesAnyBytes: Bool
 
-    /// `fixedRange`: where everything is said to stand, for text that stands in no file.
-    init(bytes: [UInt8], file: String, fixedRange: SourceRange? = nil) {
+    /// - Parameters:
+    ///   - fixedRange: where everything is said to stand, for text that stands in no file.
+    ///   - takesAnyBytes: NUL and what is no UTF-8 are taken as docker's parser takes them, for who only looks.
+    init(bytes: [UInt8], file: String, fixedRange: SourceRange? = nil, takesAnyBytes: Bool = false) {
         reader = LineReader(bytes: bytes, file: file, fixedRange: fixedRange)
-        isClean = String(validating: bytes, as: UTF8.self) != nil && !bytes.contains(0)
+        self.takesAnyBytes = takesAnyBytes
+        isClean = takesAnyBytes || String(validating: bytes, as: UTF8.self) != nil && !bytes.contains(0)
     }
 
     mutating func parse() throws(DockerfileError) -> [Instruction] {
@@ -155,7 +159,8 @@ struct SyntaxParser {
             if opening.chomps { while start < next.end, reader.bytes[start] == UInt8(ascii: "\t") { start += 1 } }
             if reader.bytes[start..<next.end].elementsEqual(terminator) {
                 line.lastLine = next.number
-                guard let text = String(validating: content, as: UTF8.self) else {
+                let text = String(decoding: content, as: UTF8.self)
+                guard takesAnyBytes || text.utf8.elementsEqual(content) else {
                     throw DockerfileError("heredoc `\(opening.name)` is not valid UTF-8", at: line.wholeRange)
                 }
                 return Heredoc(

@@ -125,7 +125,6 @@ import Testing
         ("RUN <<EOF\nx", "unterminated heredoc `EOF`"),
         ("ENV a", "ENV must have two arguments"),
         ("ENV a=b c", "can't find = in `c`; it must be of the form name=value"),
-        ("FROM a\nRUN b\u{0}c", "the line holds a NUL byte"),
     ])
     func refusals(text: String, message: String) {
         let error = #expect(throws: DockerfileError.self) { try golden(text) }
@@ -140,10 +139,21 @@ import Testing
         #expect(error?.message == "`ONBUILD` inside `ONBUILD` isn't allowed")
     }
 
+    @Test func zeroBytes() throws {
+        let error = #expect(throws: DockerfileError.self) { try Dockerfile.parse("FROM a\nRUN b\u{0}c") }
+        #expect(error?.message == "the line holds a NUL byte")
+        #expect(try golden("FROM a\nENV A=b\u{0}c").count == 2)
+    }
+
     @Test func invalidUTF8() throws {
         let bad = Array("FROM a\nRUN ".utf8) + [0xFF, 0xFE]
         let error = #expect(throws: DockerfileError.self) { try Dockerfile.parse(bad, file: "D") }
         #expect(error?.range?.firstLine == 2)
+        // Who only looks sees what docker's parser sees.
+        let syntax = try Dockerfile.parseSyntax(bad, file: "D")
+        #expect(syntax[1].arguments.map(\.text) == ["\u{FFFD}\u{FFFD}"])
+        let heredoc = try Dockerfile.parseSyntax(Array("COPY <<E x\n".utf8) + [0xFF, 0x0A, 0x45], file: "D")
+        #expect(heredoc[0].heredocs[0].content == "\u{FFFD}\n")
         // In a comment it harms nobody.
         #expect(try Dockerfile.parse([0x23, 0xFF, 0x0A] + Array("FROM a".utf8), file: "D").stages.count == 1)
     }
