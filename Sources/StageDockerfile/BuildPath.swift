@@ -35,9 +35,11 @@ enum BuildPath {
     static func flattened(_ pattern: String) -> String {
         var bytes: [UInt8] = []
         var isQuoted = false
+        var followsStar = false
         for byte in pattern.utf8 {
-            if byte == UInt8(ascii: "*"), !isQuoted, bytes.last == byte { continue }
-            bytes.append(byte)
+            let isStar = byte == UInt8(ascii: "*") && !isQuoted
+            if !isStar || !followsStar { bytes.append(byte) }
+            followsStar = isStar
             isQuoted = byte == UInt8(ascii: "\\") && !isQuoted
         }
         return String(decoding: bytes, as: UTF8.self)
