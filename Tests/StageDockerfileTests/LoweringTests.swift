@@ -42,7 +42,7 @@ import Testing
     }
 
     @Test func aDoubleStarIsOneLevelOfTheContextButWithParents() throws {
-        let graph = try Bench().graph("FROM scratch\nCOPY a/**/\\**.c b/***/c /d/\nCOPY --parents e/**/f /d/")
+        let graph = try Bench().graph("FROM scratch\nCOPY a/**/\\\\**.c b/***/c /d/\nCOPY --parents e/**/f /d/")
         #expect(graph.contextPatterns[""] == ["a/*/\\**.c", "b/*/c", "e/**/f"])
     }
 
