@@ -210,9 +210,9 @@ extension EndToEnd {
                 ADD kinds.tar.gz /t
                 """,
                 [
-                    "t/dir|f|644|7:8|2|1 links", "t/file/x|f|644|7:8|2|1 links", "t/link|l|0:0|real",
-                    "t/real/new|f|644|7:8|2|1 links", "t/real/old|f|644|0:0|0|1 links",
-                ], absent: ["t/dir/in"]),
+                    "t/dir|f|644|7:8|2|1 links", "t/file/x|f|644|7:8|2|1 links", "t/link|d|755|7:8",
+                    "t/link/new|f|644|7:8|2|1 links", "t/real/old|f|644|0:0|0|1 links",
+                ], absent: ["t/dir/in", "t/real/new"]),
             LanguageCase(
                 "directories that an archive does not name stay as they are",
                 """
@@ -221,8 +221,8 @@ extension EndToEnd {
                 ADD --chown=5:6 bare.tar /u/v/
                 """,
                 [
-                    "t|d|1777|0:0", "t/deep|d|1777|3:4", "t/deep/f|f|640|5:6|2|1 links", "t/real|d|711|5:6",
-                    "u|d|755|5:6", "u/v|d|755|5:6", "u/v/deep|d|755|0:0", "u/v/s|d|711|5:6", "t/s|l|0:0|real",
+                    "t|d|1777|0:0", "t/deep|d|1777|3:4", "t/deep/f|f|640|5:6|2|1 links", "t/real|d|700|0:0",
+                    "u|d|755|5:6", "u/v|d|755|5:6", "u/v/deep|d|755|0:0", "u/v/s|d|711|5:6", "t/s|d|711|5:6",
                 ]),
             LanguageCase(
                 "names of accounts that are not there are root's",
