@@ -26,7 +26,7 @@ extension StageLayout {
         var isDone = Array(repeating: false, count: stages.count)
         var isOpen = isDone
         for start in stages.indices where !isDone[start] {
-            var path: [(stage: Int, rest: ArraySlice<Dependency>)] = [(start, dependencies(of: start)[...])]
+            var path = [OpenStage(stage: start, rest: dependencies(of: start)[...])]
             isOpen[start] = true
             while let last = path.indices.last {
                 guard let next = path[last].rest.popFirst() else {
@@ -35,11 +35,32 @@ extension StageLayout {
                     path.removeLast()
                     continue
                 }
-                if isOpen[next.stage] { throw tooLate(next.stage, path[last].stage, next.range) }
+                path[last].followed = next
+                if isOpen[next.stage] { throw circle(path.drop { $0.stage != next.stage }, closedBy: next) }
                 if isDone[next.stage] { continue }
                 isOpen[next.stage] = true
-                path.append((next.stage, dependencies(of: next.stage)[...]))
+                path.append(OpenStage(stage: next.stage, rest: dependencies(of: next.stage)[...]))
             }
         }
     }
+
+    /// The error at the first line of the circle that names a stage further down: without that line there was none.
+    private func circle(_ stages: ArraySlice<OpenStage>, closedBy last: Dependency) -> DockerfileError {
+        var wrong = (from: stages.last?.stage ?? last.stage, to: last)
+        var line = Int.max
+        for stage in stages {
+            guard let next = stage.followed, next.stage >= stage.stage, next.range.firstLine < line else { continue }
+            wrong = (stage.stage, next)
+            line = next.range.firstLine
+        }
+        return tooLate(wrong.to.stage, wrong.from, wrong.to.range)
+    }
+}
+
+/// A stage that is being looked at, and what is left of what it names.
+private struct OpenStage {
+    var stage: Int
+    var rest: ArraySlice<StageLayout.Dependency>
+    /// What was looked at last: in a path, what leads to the next.
+    var followed: StageLayout.Dependency?
 }

@@ -142,10 +142,10 @@ private struct Assembly {
         if old.attributes.time != node.attributes.time {
             node.touch = key.digest
         } else {
-            // A name that became a link of a new one is not touched by that: the layer has the new one alone, as a file of
-            // its own, as in BuildKit.
+            // A name that got a second one is not touched by that, and stays what it was: the new name is a file of its own,
+            // in the tree as in the layer, as in BuildKit's images (Specs/runner.md).
             node.touch = old.touch
-            if node.linkGroup == 0 { node.linkGroup = old.linkGroup }
+            node.linkGroup = old.linkGroup
         }
         return node
     }
