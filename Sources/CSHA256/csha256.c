@@ -100,6 +100,17 @@ WITH_SHA static void start(struct lane *lane, const uint8_t *message) {
     lane->next = message;
 }
 
+WITH_SHA void csha256_one(const uint8_t *message, size_t size, uint8_t digest[32]) {
+    struct lane lane;
+    start(&lane, message);
+    compress_one(&lane, size / 64);
+    uint8_t end[128];
+    const size_t blocks = last_blocks(end, message, size);
+    lane.next = end;
+    compress_one(&lane, blocks);
+    write_digest(digest, &lane);
+}
+
 WITH_SHA void csha256_two(const uint8_t *first, size_t first_size, const uint8_t *second, size_t second_size,
                           uint8_t first_digest[32], uint8_t second_digest[32]) {
     struct lane lane[2];
@@ -202,6 +213,8 @@ int csha256_available(void) {
 #else
 
 int csha256_available(void) { return 0; }
+
+void csha256_one(const uint8_t *message, size_t size, uint8_t digest[32]) { (void)message, (void)size, (void)digest; }
 
 void csha256_two(const uint8_t *first, size_t first_size, const uint8_t *second, size_t second_size,
                  uint8_t first_digest[32], uint8_t second_digest[32]) {

@@ -36,8 +36,11 @@ public enum StepCacheRequirements {
         let sources = (0..<(number % 3)).map {
             StepSource(input: $0, path: Array("dir/\($0)".utf8) + [0xFF], entry: .directory(tree))
         }
+        var encoder = KeyEncoder(format: "conformance")
+        encoder.field("operation", "\(number) \u{E9}")
+        let walk = number % 5 == 0 ? KeyWalk(text: encoder.text) : KeyWalk(encoding: encoder.bytes[...])
         return StepRecord(
-            key: key(number), keyText: "operation = \"\(number) \u{E9}\"\n", title: "RUN step \(number)", stage: "s",
+            key: key(number), walk: walk, title: "RUN step \(number)", stage: "s",
             input: try input.map { try Self.tree($0, store) }, result: tree,
             created: Timestamp(seconds: Int64(number) - 5, nanoseconds: UInt32(number)), duration: UInt64(number) << 33,
             log: log, sources: sources)

@@ -18,8 +18,9 @@ struct BuildRun {
     let begin = ContinuousClock.now
     private let loads: [StepLoad]
     private var schedule: Schedule
-    private(set) var outcomes: [StepOutcome?]
-    /// What the outcomes left: what steps that take them in are made of.
+    /// Of steps that are not done: nothing that counts.
+    private var outcomes: [StepOutcome]
+    /// What the outcomes left: what steps that take them in are made of. Nil until a step is done.
     private var trees: [TreeRef?]
     private(set) var failures: [Int: FailedStep] = [:]
     private(set) var keys: [StepKey?]
@@ -43,29 +44,44 @@ struct BuildRun {
         self.sources = sources
         self.worker = worker
         self.history = history
-        loads = graph.steps.map { $0.operation.load(worker.performers) }
-        schedule = Schedule(
-            inputs: graph.steps.map { $0.inputs.map(\.index) }, costs: loads.map(\.seconds),
-            weights: loads.map(\.weight), limit: jobs)
-        outcomes = [StepOutcome?](repeating: nil, count: graph.steps.count)
+        loads = Self.loads(of: graph.steps, worker.performers)
+        schedule = Schedule(costs: loads.map(\.seconds), weights: loads.map(\.weight), limit: jobs) { step, take in
+            for input in graph.steps[step].inputs { take(input.index) }
+        }
+        outcomes = [StepOutcome](repeating: .none, count: graph.steps.count)
         trees = [TreeRef?](repeating: nil, count: graph.steps.count)
         keys = [StepKey?](repeating: nil, count: graph.steps.count)
         keyed = [KeyedStep?](repeating: nil, count: graph.steps.count)
+    }
+
+    private static func loads(of steps: [Step], _ performers: [String: any StepPerformer]) -> [StepLoad] {
+        let own = performers.mapValues(\.load)
+        // Steps of one kind often follow each other.
+        var last: (kind: String, load: StepLoad)?
+        return steps.map { step in
+            guard case .own(let operation) = step.operation else { return step.operation.load(own) }
+            if let last, last.kind == operation.kind { return last.load }
+            let load = step.operation.load(own)
+            last = (operation.kind, load)
+            return load
+        }
     }
 
     /// Does all steps, and records what became of them.
     mutating func build() async throws(BuildError) -> [StepOutcome] {
         let started = worker.clock()
         await loop()
-        let all = outcomes.compactMap { $0 }
-        if failure == nil, all.count != graph.steps.count { failure = .cancelled }
+        if failure == nil, !schedule.isDone { failure = .cancelled }
         do throws(StoreError) { try keepRecord(started: started) } catch {
             // What went wrong before is the news.
             if failure == nil { failure = .store(error) }
         }
         if let failure { throw failure }
-        return all
+        return outcomes
     }
+
+    /// What became of a step; nil while it is not done.
+    func outcome(of index: Int) -> StepOutcome? { trees[index] == nil ? nil : outcomes[index] }
 
     private mutating func loop() async {
         await withTaskGroup(of: (Int, StepWorker.Result).self) { group in
@@ -135,24 +151,23 @@ struct BuildRun {
 
     private mutating func start(_ index: Int, _ group: inout Group) async {
         let worker = worker
-        let step = graph.steps[index]
-        switch step.operation {
-        case .scratch: settle(index, worker.scratch(step))
-        case .image, .context, .remote:
-            let sources = sources
-            group.addTask { (index, await worker.source(step, sources)) }
-        case .makeDirectory, .copy, .merge, .run, .own:
-            guard let keyed = keyed[index] else { return }
-            var work = StepWork(step: step, keyed: keyed, usesCache: options.cache.allows(step))
-            work.earlier = nearest(to: index)
-            work.isClaimed = work.usesCache && isWorthAClaim(index)
-            if case .run = step.operation { work.chain = chain(of: step) }
-            if case .instant = loads[index], worker.flights.take(keyed.key) {
-                settle(index, await worker.executeTaken(work))
-            } else {
-                group.addTask { [work] in (index, await worker.executeAlone(work)) }
-            }
+        guard let keyed = keyed[index] else { return startSource(index, &group) }
+        var work = StepWork(keyed: keyed, usesCache: options.cache.allows(keyed.step))
+        work.earlier = nearest(to: index)
+        work.isClaimed = work.usesCache && isWorthAClaim(index)
+        if case .run = keyed.step.operation { work.chain = chain(of: keyed.step) }
+        if case .instant = loads[index], worker.flights.take(keyed.key) {
+            settle(index, await worker.executeTaken(work))
+        } else {
+            group.addTask { [work] in (index, await worker.executeAlone(work)) }
         }
+    }
+
+    /// What has no key: its tree is all that is asked for.
+    private mutating func startSource(_ index: Int, _ group: inout Group) {
+        let (worker, sources, step) = (worker, sources, graph.steps[index])
+        if case .scratch = step.operation { return settle(index, worker.scratch(step)) }
+        group.addTask { (index, await worker.source(step, sources)) }
     }
 
     private func isWorthAClaim(_ index: Int) -> Bool {
@@ -168,7 +183,7 @@ struct BuildRun {
         var trees: [TreeRef] = []
         var next = step.inputs.first
         while let id = next {
-            if let outcome = outcomes[id.index] {
+            if let outcome = outcome(of: id.index) {
                 trees.append(outcome.tree)
                 // A recorded result is relative to its recorded input, which has the same identity as ours.
                 if let input = outcome.record?.input { trees.append(input) }

@@ -11,27 +11,39 @@ public struct StepOutcome: Sendable {
     public var state: StepState
     /// The filesystem after the step.
     public var tree: TreeRef
-    /// Its record; nil for sources (scratch, images, contexts).
-    public var record: StepRecord? { box?.record }
+    /// What its record says; nil for sources (scratch, images, contexts).
+    public let record: Record?
     public var reason: StepReason
     /// How long it ran in this build: 0 for a hit.
     public var seconds: Double
 
-    /// Outcomes are handed on from place to place, and a record is large.
-    private final class Box: Sendable {
-        let record: StepRecord
-        init(_ record: StepRecord) { self.record = record }
-    }
+    /// What is needed of a record after its step. An object, since outcomes are handed on from place to place.
+    public final class Record: Sendable {
+        /// The filesystem before; nil for steps that start from nothing.
+        public let input: TreeRef?
+        /// When it ran.
+        public let created: Timestamp
+        /// Everything it wrote, as a content; nil when it wrote nothing.
+        public let log: Digest?
 
-    private let box: Box?
+        public init(_ record: StepRecord) {
+            input = record.input
+            created = record.created
+            log = record.log
+        }
+    }
 
     public init(state: StepState, tree: TreeRef, record: StepRecord?, reason: StepReason, seconds: Double = 0) {
         self.state = state
         self.tree = tree
-        box = record.map(Box.init)
+        self.record = record.map(Record.init)
         self.reason = reason
         self.seconds = seconds
     }
+
+    /// Of a step that is not done.
+    static let none = StepOutcome(
+        state: .notNeeded, tree: TreeRef(identity: .zero, object: .zero), record: nil, reason: .source)
 
     /// What the same step left, for an equal one.
     func shared(_ reason: StepReason) -> StepOutcome {
@@ -171,5 +183,10 @@ final class EventSequence: Sendable {
 
     func emit(_ make: (_ at: Double) -> BuildEvent) { lock.withLock { _ in observe(make(now)) } }
 
-    var now: Double { (ContinuousClock.now - start) / .seconds(1) }
+    var now: Double { (ContinuousClock.now - start).inSeconds }
+}
+
+extension Duration {
+    /// The division of the library works in 128 bits; this is asked for with every event.
+    var inSeconds: Double { Double(components.seconds) + Double(components.attoseconds) * 1e-18 }
 }

@@ -164,7 +164,7 @@ extension BuildRecord {
             recorded.key = run.keys[index]
             recorded.origin = run.options.origins[index]
             if case .run(let run) = step.operation { recorded.arguments = run.argumentNames }
-            if let outcome = run.outcomes[index] {
+            if let outcome = run.outcome(of: index) {
                 recorded.state = outcome.state
                 recorded.reason = outcome.reason
                 recorded.seconds = outcome.seconds
@@ -175,7 +175,7 @@ extension BuildRecord {
                 recorded.reason = failed.isCancelled ? .stopped : .failed(message: failed.error.description)
                 recorded.seconds = failed.seconds
                 recorded.log = failed.log
-                recorded.attempt = run.keyed[index].map { StepAttempt(keyText: $0.text, sources: $0.sources) }
+                recorded.attempt = run.keyed[index].map { StepAttempt(keyText: $0.walk.text, sources: $0.sources) }
             }
             if recorded.state != .hit, recorded.key != nil { recorded.earlier = earlier.nearest(to: index) }
             steps.append(recorded)
@@ -189,7 +189,7 @@ extension BuildRecord {
         self.init(
             subject: subject, target: run.graph.steps[run.graph.target.index].stage,
             platform: run.graph.platform.description, started: started,
-            seconds: (ContinuousClock.now - run.begin) / .seconds(1), end: end, steps: steps,
+            seconds: (ContinuousClock.now - run.begin).inSeconds, end: end, steps: steps,
             skippedStages: run.graph.skippedStages, elsewhere: earlier.unmatched)
     }
 }

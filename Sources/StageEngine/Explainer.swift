@@ -43,7 +43,7 @@ public struct Explainer: Sendable {
         explanation.earlier = StepExplanation.EarlierRun(
             stage: old.stage, title: old.title, key: old.key, created: old.created,
             seconds: Double(old.duration) / 1e9)
-        let pairs = KeyDifference(from: KeyText(old.keyText), to: KeyText(now.keyText)).pairs
+        let pairs = KeyDifference(from: KeyText(old.walk.text), to: KeyText(now.keyText)).pairs
         var done: Set<Topic> = []
         for pair in pairs {
             let topic = Topic(field: pair.name)
@@ -79,7 +79,7 @@ public struct Explainer: Sendable {
     private func current(_ step: BuildRecord.Step) throws(StoreError) -> StepAttempt? {
         if let attempt = step.attempt { return attempt }
         guard let key = step.key, let record = try store.record(key) else { return nil }
-        return StepAttempt(keyText: record.keyText, sources: record.sources)
+        return StepAttempt(keyText: record.walk.text, sources: record.sources)
     }
 
     private func instruction(

@@ -145,7 +145,7 @@ private struct Planning {
             return .fails(error.description)
         }
         recorded.key = keyed.key
-        recorded.attempt = StepAttempt(keyText: keyed.text, sources: keyed.sources)
+        recorded.attempt = StepAttempt(keyText: keyed.walk.text, sources: keyed.sources)
         if options.cache.allows(step), let outcome = try worker.lookUp(keyed, step) {
             (recorded.state, recorded.reason, recorded.result) = (.hit, outcome.reason, outcome.tree)
             recorded.attempt = nil

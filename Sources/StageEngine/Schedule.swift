@@ -30,9 +30,16 @@ public struct Schedule: Sendable {
     ///     limit runs alone.
     ///   - limit: how many places there are; at least 1.
     public init(inputs: [[Int]], costs: [Double], weights: [Int]? = nil, limit: Int) {
-        let count = inputs.count
+        self.init(costs: costs, weights: weights, limit: limit) { step, take in inputs[step].forEach(take) }
+    }
+
+    /// - Parameter inputs: called for each step in turn, to give its inputs one by one.
+    init(
+        costs: [Double], weights: [Int]?, limit: Int, inputs: (_ step: Int, _ take: (Int) -> Void) -> Void
+    ) {
+        let count = costs.count
         var missing = [Int32](repeating: 0, count: count)
-        dependents = Dependents(of: inputs, missing: &missing)
+        dependents = Dependents(count: count, of: inputs, missing: &missing)
         missingInputs = missing
         self.weights = weights
         let priority = dependents.longestPaths(costs)
@@ -127,21 +134,29 @@ private struct Dependents: Sendable {
     private var steps: [Int32]
 
     /// - Parameter missing: counts the inputs of each step; a step that takes another in twice waits for it once.
-    init(of inputs: [[Int]], missing: inout [Int32]) {
-        starts = [Int32](repeating: 0, count: inputs.count + 1)
-        for (step, needed) in inputs.enumerated() {
-            for (place, input) in needed.enumerated() where !needed[..<place].contains(input) {
+    init(count: Int, of inputs: (_ step: Int, _ take: (Int) -> Void) -> Void, missing: inout [Int32]) {
+        var starts = [Int32](repeating: 0, count: count + 1)
+        var needed: [Int32] = []
+        needed.reserveCapacity(2 * count)
+        for step in 0..<count {
+            let first = needed.count
+            inputs(step) { input in
+                if needed[first...].contains(Int32(input)) { return }
+                needed.append(Int32(input))
                 starts[input + 1] += 1
-                missing[step] += 1
             }
+            missing[step] = Int32(needed.count - first)
         }
-        for index in inputs.indices { starts[index + 1] += starts[index] }
-        var next = starts
-        steps = [Int32](repeating: 0, count: Int(starts.last ?? 0))
-        for (step, needed) in inputs.enumerated() {
-            for (place, input) in needed.enumerated() where !needed[..<place].contains(input) {
-                steps[Int(next[input])] = Int32(step)
-                next[input] += 1
+        for index in 0..<count { starts[index + 1] += starts[index] }
+        self.starts = starts
+        steps = [Int32](repeating: 0, count: needed.count)
+        var place = 0
+        for step in 0..<count {
+            for _ in 0..<missing[step] {
+                let input = Int(needed[place])
+                steps[Int(starts[input])] = Int32(step)
+                starts[input] += 1
+                place += 1
             }
         }
     }

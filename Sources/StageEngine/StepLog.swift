@@ -1,5 +1,6 @@
 // What a step writes: handed on as it comes, kept whole in the store, its last lines at hand for a failure.
 
+import StageGraph
 import StageHash
 import StageStore
 import Synchronization
@@ -18,11 +19,18 @@ final class StepLog: Sendable {
     }
 
     private let state: Mutex<State>
-    private let emit: @Sendable (LogStream, String) -> Void
+    private let step: StepID
+    private let events: EventSequence
 
-    init(emit: @escaping @Sendable (LogStream, String) -> Void) {
+    init(of step: StepID, _ events: EventSequence) {
         state = Mutex(State())
-        self.emit = emit
+        self.step = step
+        self.events = events
+    }
+
+    private func emit(_ stream: LogStream, _ text: String) {
+        let id = step.index
+        events.emit { _ in .stepOutput(step: id, stream: stream, text: text) }
     }
 
     /// Takes what came on one stream.

@@ -64,13 +64,15 @@ public struct StepFailure: Error, Hashable, Sendable {
 
 extension Operation {
     /// How a step is placed, and how long it takes when nothing better is known.
-    func load(_ performers: [String: any StepPerformer]) -> StepLoad {
+    ///
+    /// - Parameter own: what the performers of own kinds say.
+    func load(_ own: [String: StepLoad]) -> StepLoad {
         switch self {
         case .run: .core(seconds: 10)
         case .image, .context, .remote: .waiting(seconds: 1)
         case .scratch, .makeDirectory: .instant
         case .copy, .merge: .core(seconds: 0.01)
-        case .own(let own): performers[own.kind]?.load ?? .instant
+        case .own(let operation): own[operation.kind] ?? .instant
         }
     }
 }

@@ -8,8 +8,8 @@ import StageSystem
 /// The record of a step, found by its key.
 public struct StepRecord: Sendable, Hashable {
     public var key: StepKey
-    /// The walk that made the key, as text: what `explain` compares.
-    public var keyText: String
+    /// The walk that made the key: what `explain` compares.
+    public var walk: KeyWalk
     /// The instruction as people read it.
     public var title: String
     public var stage: String
@@ -27,11 +27,11 @@ public struct StepRecord: Sendable, Hashable {
     public var sources: [StepSource]
 
     public init(
-        key: StepKey, keyText: String, title: String, stage: String, input: TreeRef?, result: TreeRef,
+        key: StepKey, walk: KeyWalk, title: String, stage: String, input: TreeRef?, result: TreeRef,
         created: Timestamp, duration: UInt64, log: Digest?, sources: [StepSource] = []
     ) {
         self.key = key
-        self.keyText = keyText
+        self.walk = walk
         self.title = title
         self.stage = stage
         self.input = input
@@ -67,13 +67,20 @@ public struct StepRecord: Sendable, Hashable {
         self.init(key: StepKey(digest), bytes)
     }
 
-    private static let version: UInt8 = 2
+    /// How the walk is kept says the version: as text until 2, as its encoding since.
+    private static let textVersion: UInt8 = 2
+    private static let version: UInt8 = 3
 
     func encoded() -> [UInt8] {
         var out = ByteWriter()
-        out.bytes.reserveCapacity(256 + keyText.utf8.count + title.utf8.count + stage.utf8.count + 160 * sources.count)
-        out.u8(Self.version)
-        out.string(keyText)
+        let encoding = walk.encoding
+        let walk = encoding ?? Array(self.walk.text.utf8)[...]
+        out.bytes.reserveCapacity(
+            Self.fixedSize + (input == nil ? 0 : 64) + (log == nil ? 0 : 32) + walk.count + title.utf8.count
+                + stage.utf8.count + 160 * sources.count)
+        out.u8(encoding == nil ? Self.textVersion : Self.version)
+        out.u32(UInt32(walk.count))
+        out.bytes.append(contentsOf: walk)
         out.string(title)
         out.string(stage)
         out.u8((input == nil ? 0 : 1) | (log == nil ? 0 : 2))
@@ -90,9 +97,13 @@ public struct StepRecord: Sendable, Hashable {
         return out.bytes
     }
 
+    /// Version, lengths, flags, result, times.
+    private static let fixedSize = 1 + 4 * 4 + 1 + 64 + 12 + 8
+
     init?(key: StepKey, _ bytes: [UInt8]) {
         var reader = ByteReader(bytes)
-        guard reader.u8() == Self.version, let keyText = reader.string(), let title = reader.string(),
+        guard let version = reader.u8(), version == Self.version || version == Self.textVersion,
+            let walk = reader.frame(), let title = reader.string(),
             let stage = reader.string(), let flags = reader.u8()
         else { return nil }
         var input: TreeRef?
@@ -110,7 +121,10 @@ public struct StepRecord: Sendable, Hashable {
         }
         guard let sources = reader.sources(), reader.isAtEnd else { return nil }
         self.init(
-            key: key, keyText: keyText, title: title, stage: stage, input: input,
+            key: key,
+            walk: version == Self.version
+                ? KeyWalk(encoding: walk) : KeyWalk(text: String(decoding: walk, as: UTF8.self)),
+            title: title, stage: stage, input: input,
             result: TreeRef(identity: identity, object: object), created: created, duration: duration, log: log,
             sources: sources)
     }
@@ -167,7 +181,7 @@ extension MemoryStore: StepCache {}
 extension StepCache where Self: TableStore {
     public func record(_ key: StepKey) throws(StoreError) -> StepRecord? {
         // A record that does not decode counts as none: the step runs again and replaces it.
-        try get(.records, key.digest.bytes).flatMap { StepRecord(key: key, $0) }
+        try get(.records, key.digest).flatMap { StepRecord(key: key, $0) }
     }
 
     public func outcome(from input: TreeRef?, to result: TreeRef) throws(StoreError) -> StepRecord? {

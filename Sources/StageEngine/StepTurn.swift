@@ -38,11 +38,10 @@ extension StepWorker {
         }
     }
 
-    /// Does the work under the lease of its turn, giving signs of life.
+    /// Does the work under its lease, giving signs of life.
     func holding(
-        _ turn: Turn, _ work: () async throws(BuildError) -> TreeRef
-    ) async throws(BuildError) -> (TreeRef, WorkLease?) {
-        guard case .ours(let lease?) = turn else { return (try await work(), nil) }
+        _ lease: WorkLease, _ work: () async throws(BuildError) -> TreeRef
+    ) async throws(BuildError) -> TreeRef {
         let beating = Task {
             while !Task.isCancelled {
                 try? await Task.sleep(for: .seconds(Self.beat))
@@ -50,6 +49,6 @@ extension StepWorker {
             }
         }
         defer { beating.cancel() }
-        return (try await work(), lease)
+        return try await work()
     }
 }

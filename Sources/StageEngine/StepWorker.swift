@@ -7,9 +7,10 @@ import StageSystem
 
 /// A step with its key, ready to be looked up or to run. An object, since it is handed on from place to place.
 final class KeyedStep: Sendable {
+    let step: Step
     let key: StepKey
     /// What the key is the digest of: most steps are hits, and need no text of it.
-    let encoding: [UInt8]
+    let walk: KeyWalk
     let inputs: [TreeRef]
     let selection: CopySelection?
     /// What the binds of a `RUN` show, by the number of the mount.
@@ -20,24 +21,22 @@ final class KeyedStep: Sendable {
     let solitude: UInt64?
 
     init(
-        _ encoder: KeyEncoder, inputs: [TreeRef], selection: CopySelection?, mounted: [Int: Entry],
+        _ step: Step, _ encoder: KeyEncoder, inputs: [TreeRef], selection: CopySelection?, mounted: [Int: Entry],
         sources: [StepSource], solitude: UInt64?
     ) {
+        self.step = step
         key = encoder.finalize()
-        encoding = encoder.bytes
+        walk = KeyWalk(encoding: encoder.bytes[...])
         self.inputs = inputs
         self.selection = selection
         self.mounted = mounted
         self.sources = sources
         self.solitude = solitude
     }
-
-    var text: String { KeyEncoder.text(of: encoding) }
 }
 
 /// A step that is to run.
 struct StepWork: Sendable {
-    let step: Step
     let keyed: KeyedStep
     /// Whether an outcome that another build had meanwhile may stand for this one.
     let usesCache: Bool
@@ -47,6 +46,8 @@ struct StepWork: Sendable {
     var chain: [TreeRef] = []
     /// The nearest step of an earlier build.
     var earlier: EarlierStep?
+
+    var step: Step { keyed.step }
 }
 
 /// A step that did not come to its end.
@@ -146,7 +147,7 @@ final class StepWorker: Sendable {
         let encoder = KeyEncoder(
             step.operation, inputs: inputs, selection: selection, mounted: mounted, platform: platform)
         return KeyedStep(
-            encoder, inputs: inputs, selection: selection, mounted: mounted, sources: sources,
+            step, encoder, inputs: inputs, selection: selection, mounted: mounted, sources: sources,
             solitude: flights.solitude)
     }
 
@@ -203,9 +204,7 @@ final class StepWorker: Sendable {
     func execute(_ work: StepWork) async -> Result {
         let (step, keyed) = (work.step, work.keyed)
         let begin = started(step)
-        let log = StepLog { [events, id = step.id.index] stream, text in
-            events.emit { _ in .stepOutput(step: id, stream: stream, text: text) }
-        }
+        let log = StepLog(of: step.id, events)
         do throws(BuildError) {
             let turn: Turn = work.isClaimed ? try await awaitTurn(keyed) : .ours(nil)
             if case .done(let record) = turn {
@@ -214,8 +213,13 @@ final class StepWorker: Sendable {
                     StepOutcome(
                         state: .hit, tree: record.result, record: record, reason: .sharedWithAnotherBuild))
             }
-            let (tree, lease) = try await holding(turn) { () async throws(BuildError) in
-                try await perform(work, log)
+            let tree: TreeRef
+            var lease: WorkLease?
+            if case .ours(let held?) = turn {
+                lease = held
+                tree = try await holding(held) { () async throws(BuildError) in try await perform(work, log) }
+            } else {
+                tree = try await perform(work, log)
             }
             let (record, isNew) = try keep(tree, step, keyed, log, begin)
             if let lease { store.endAfterCommit(lease) }
@@ -237,7 +241,7 @@ final class StepWorker: Sendable {
             return earlier.failed ? .failedBefore : work.usesCache ? .firstRun : .cacheOff
         }
         guard let record = earlier.run(in: store) else { return .firstRun }
-        let fields = KeyDifference(from: KeyText(record.keyText), to: KeyText(work.keyed.text)).names
+        let fields = KeyDifference(from: KeyText(record.walk.text), to: KeyText(work.keyed.walk.text)).names
         return fields.isEmpty ? .firstRun : .differs(fields: fields)
     }
 
@@ -331,10 +335,11 @@ final class StepWorker: Sendable {
             let input = keyed.inputs.first
             // Times are no part of an identity: where they were asked for, an equal outcome with others will not do.
             let earlier = step.operation.fixesTimes ? nil : try store.outcome(from: input, to: tree)
-            let elapsed = ContinuousClock.now - begin
+            let elapsed = (ContinuousClock.now - begin).components
+            let duration = max(0, elapsed.seconds * 1_000_000_000 + elapsed.attoseconds / 1_000_000_000)
             var record = StepRecord(
-                key: keyed.key, keyText: keyed.text, title: step.title, stage: step.stage, input: input, result: tree,
-                created: clock(), duration: UInt64(max(0, elapsed / .seconds(1)) * 1e9), log: try log.finish(),
+                key: keyed.key, walk: keyed.walk, title: step.title, stage: step.stage, input: input, result: tree,
+                created: clock(), duration: UInt64(duration), log: try log.finish(),
                 sources: keyed.sources)
             if let earlier {
                 (record.input, record.result, record.created) = (earlier.input, earlier.result, earlier.created)
@@ -365,7 +370,7 @@ final class StepWorker: Sendable {
         _ step: Step, _ state: StepState, _ begin: ContinuousClock.Instant, _ reason: StepReason
     ) -> Double {
         let id = step.id.index
-        let elapsed = (ContinuousClock.now - begin) / .seconds(1)
+        let elapsed = (ContinuousClock.now - begin).inSeconds
         events.emit { .stepFinished(step: id, state: state, at: $0, seconds: elapsed, reason: reason) }
         return elapsed
     }

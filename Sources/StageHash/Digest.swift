@@ -46,9 +46,22 @@ public struct Digest: Hashable, Comparable, Sendable, Codable, CustomStringConve
 
     /// The digest of `bytes`.
     public static func of(_ bytes: UnsafeRawBufferPointer) -> Digest {
+        if hashesTwo && bytes.count <= smallMessage { return ofSmall(bytes) }
         var hasher = DigestHasher()
         hasher.update(bytes)
         return hasher.finalize()
+    }
+
+    /// What a library spends on setting up counts for messages up to this size.
+    private static let smallMessage = 1024
+
+    private static func ofSmall(_ bytes: UnsafeRawBufferPointer) -> Digest {
+        withUnsafeTemporaryAllocation(byteCount: 32, alignment: 8) { out in
+            csha256_one(
+                bytes.baseAddress?.assumingMemoryBound(to: UInt8.self), bytes.count,
+                out.baseAddress?.assumingMemoryBound(to: UInt8.self))
+            return Digest(bytes: UnsafeRawBufferPointer(out)) ?? .zero
+        }
     }
 
     /// The digest of `bytes`.
@@ -89,6 +102,7 @@ public struct Digest: Hashable, Comparable, Sendable, Codable, CustomStringConve
         return digests
     }
 
+    /// Whether the processor has SHA extensions.
     static let hashesTwo = csha256_available() != 0
 
     /// The digest of the UTF-8 of `text`.

@@ -35,7 +35,7 @@ public struct KeyEncoder: Sendable {
 
     /// - Parameter format: names the encoding's version and purpose; the first field of every key.
     public init(format: String) {
-        bytes.reserveCapacity(512)
+        bytes.reserveCapacity(256)
         field("format", format)
     }
 

@@ -74,6 +74,9 @@ public protocol TableStore: Sendable {
     /// The value of `key`; nil when there is none.
     func get(_ table: Table, _ key: [UInt8]) throws(StoreError) -> [UInt8]?
 
+    /// The same for a key that is a digest.
+    func get(_ table: Table, _ key: Digest) throws(StoreError) -> [UInt8]?
+
     /// Keeps `value`; nil takes the key away.
     func set(_ table: Table, _ key: [UInt8], _ value: [UInt8]?)
 
@@ -82,6 +85,8 @@ public protocol TableStore: Sendable {
 }
 
 extension TableStore {
+    public func get(_ table: Table, _ key: Digest) throws(StoreError) -> [UInt8]? { try get(table, key.bytes) }
+
     public func add(_ table: Table, _ key: [UInt8], _ value: [UInt8]) throws(StoreError) {
         if try get(table, key) == nil { set(table, key, value) }
     }

@@ -59,6 +59,10 @@ public final class MemoryStore: DirectorySink, ContentSink, TableStore, NoteStor
         values.withLock { $0[table.place][TableKey(key)] }
     }
 
+    public func get(_ table: Table, _ key: Digest) throws(StoreError) -> [UInt8]? {
+        values.withLock { $0[table.place][.digest(key)] }
+    }
+
     public func set(_ table: Table, _ key: [UInt8], _ value: [UInt8]?) {
         values.withLock { $0[table.place][TableKey(key)] = value }
     }

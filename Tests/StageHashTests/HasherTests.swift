@@ -36,6 +36,16 @@ struct HasherTests {
         }
     }
 
+    @Test func shortMessagesAreAsTheLibraryHashesThem() {
+        let bytes = bytes(1100)
+        for length in 0...bytes.count {
+            let message = bytes.dropFirst(bytes.count - length)
+            var hasher = DigestHasher()
+            message.withUnsafeBytes { hasher.update($0) }
+            #expect(Digest.of(Array(message)) == hasher.finalize(), "\(length) bytes")
+        }
+    }
+
     @Test func twoAtOnceAreAsOneAfterTheOther() {
         // Every length around the block and padding edges, against every other.
         let lengths = [0, 1, 54, 55, 56, 57, 63, 64, 65, 118, 119, 120, 127, 128, 129, 1000, 4096, 4097]
