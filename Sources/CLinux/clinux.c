@@ -81,6 +81,14 @@ void clinux_limit_arenas(int count) {
 #endif
 }
 
+void clinux_map_allocations_from(int size) {
+#ifdef M_MMAP_THRESHOLD
+    mallopt(M_MMAP_THRESHOLD, size);
+#else
+    (void)size;
+#endif
+}
+
 int clinux_fallocate(int fd, int mode, int64_t offset, int64_t length) { return fallocate(fd, mode, offset, length); }
 
 int clinux_lock_range(int fd, int kind, int64_t start, int64_t length) {

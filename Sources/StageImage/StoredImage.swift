@@ -80,7 +80,18 @@ public struct StoredImage: Hashable, Sendable, Codable {
     /// The bytes of all regular files in `tree`; a hard-linked file counts once.
     public let contentSize: UInt64
     /// Nil when nobody said.
-    public var origin: Origin?
+    public var origin: Origin? { didSet { record = nil } }
+    /// The bytes that it was read from, as long as it is what they say; not of its own.
+    public private(set) var record: [UInt8]?
+
+    private enum CodingKeys: String, CodingKey { case id, platform, created, layers, tree, contentSize, origin }
+
+    public static func == (a: StoredImage, b: StoredImage) -> Bool {
+        (a.id, a.platform, a.created, a.tree, a.contentSize, a.origin)
+            == (b.id, b.platform, b.created, b.tree, b.contentSize, b.origin) && a.layers == b.layers
+    }
+
+    public func hash(into hasher: inout Hasher) { hasher.combine(id) }
 
     /// An image whose config is `config`, byte for byte.
     ///
@@ -142,5 +153,6 @@ public struct StoredImage: Hashable, Sendable, Codable {
     /// Reads what `encoded()` gave.
     public init(encoded bytes: [UInt8]) throws(ImageError) {
         self = try JSONDocument.decode(StoredImage.self, bytes, name: "the image record")
+        record = bytes
     }
 }

@@ -19,7 +19,9 @@ extension StageRoot {
         do throws(StoreError) {
             let known = try store.get(.images, id)
             var kept = try known.map { bytes throws(StoreError) in
-                try imagingStore { () throws(ImageError) in try StoredImage(encoded: bytes) }
+                // What was found in the store just now is mostly what is still there.
+                if bytes == image.record { return image }
+                return try imagingStore { () throws(ImageError) in try StoredImage(encoded: bytes) }
             }
             // Of one that came from a file and is built or pulled now, too, the file is not needed any more.
             let isNews = origin.map { kept?.origin == nil || (kept?.origin == .archive && $0 != .archive) } ?? false

@@ -29,8 +29,11 @@ struct Stagerun: ParsableCommand {
 
 @main struct Main {
     static func main() {
-        // The allocator would keep an arena a thread, each as large as the largest thing that its thread ever did.
-        clinux_limit_arenas(2)
+        // The allocator would keep an arena a thread, each as large as the largest thing that its thread ever did. Small
+        // things come from lists that each thread has of its own, so that one arena is enough.
+        clinux_limit_arenas(1)
+        // What is large goes back at once: between small things it would leave holes.
+        clinux_map_allocations_from(512 << 10)
         Interruption.block()
         let interruption = Interruption()
         let command = parsed(Array(CommandLine.arguments.dropFirst()))

@@ -64,6 +64,9 @@ int clinux_range_is_locked(int fd, int64_t start, int64_t length);
 int clinux_lock_first_byte(int fd);
 // At most so many arenas of the allocator; where it has none, nothing changes.
 void clinux_limit_arenas(int count);
+
+// Allocations of this many bytes and more get pages of their own, which go back to the system when they are freed.
+void clinux_map_allocations_from(int size);
 int clinux_close_range(unsigned int first, unsigned int last, unsigned int flags);
 
 // Extended attributes of the entry `name` in `dirfd`, never following a symlink, by way of /proc/self/fd.
