@@ -102,8 +102,9 @@ let package = Package(
         .testTarget(
             name: "StageCommandTests",
             dependencies: [
-                "stagerun", "StageRun", "StageDockerfile", "StageEngine", "StageGraph", "StageStore", "StageHash",
-                "StageSystem",
+                "StageConformance", "stagerun", "StageRun", "StageDockerfile", "StageEngine", "StageGraph",
+                "StageStore",
+                "StageHash", "StageSystem",
             ],
             swiftSettings: strict),
 

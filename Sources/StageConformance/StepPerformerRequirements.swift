@@ -116,12 +116,6 @@ public enum StepPerformerRequirements {
         }
     }
 
-    private struct NoCommands: Executor {
-        func execute(
-            _ request: ExecRequest, output: @escaping @Sendable (LogStream, [UInt8]) -> Void
-        ) async throws(ExecutorError) -> ExecOutcome { throw ExecutorError("there are no commands here") }
-    }
-
     private static func isFoundAgain(_ subject: StepPerformerSubject) async throws {
         let store = MemoryStore()
         let given = "conformance input"

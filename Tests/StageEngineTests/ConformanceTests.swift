@@ -40,6 +40,47 @@ import Testing
         #expect(failed == ["the first record that led from one tree to another is found by the two"])
     }
 
+    // MARK: Histories
+
+    @Test(arguments: BuildHistoryRequirements.all) func histories(
+        _ requirement: Requirement<any BuildHistory>
+    ) async throws {
+        try await requirement.check { MemoryStore() }
+        var template = Array("/tmp/stage-engine-XXXXXX".utf8CString)
+        let path = try #require(
+            template.withUnsafeMutableBufferPointer { buffer in
+                buffer.baseAddress.flatMap { mkdtemp($0) }.map { String(cString: $0) }
+            })
+        defer { try? removeTree(path) }
+        try await requirement.check { try Store(path: path) }
+    }
+
+    /// Takes every build for a repetition of the last.
+    private struct Forgetful: BuildHistory {
+        let store = MemoryStore()
+
+        func lastBuild(of subject: BuildSubject) throws(StoreError) -> BuildRecord? {
+            try store.lastBuild(of: subject)
+        }
+        func builds() throws(StoreError) -> [BuildSubject] { try store.builds() }
+        func keep(_ build: BuildRecord) throws(StoreError) { try store.keep(build) }
+        func repeats(_ build: BuildRecord) throws(StoreError) -> Bool {
+            try store.lastBuild(of: build.subject) != nil
+        }
+    }
+
+    @Test func aHistoryThatTakesAllBuildsForOneIsFoundOut() async {
+        var failed: [String] = []
+        for requirement in BuildHistoryRequirements.all {
+            do { try await requirement.check { Forgetful() } } catch { failed.append(requirement.name) }
+        }
+        #expect(
+            failed == [
+                "a build that went as the last one did leaves its own times",
+                "a build that went otherwise is no repetition",
+            ])
+    }
+
     // MARK: Executors
 
     /// `RuleExecutor` with `say` and statuses.

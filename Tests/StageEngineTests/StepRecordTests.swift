@@ -8,10 +8,8 @@ import Testing
 
 @Suite struct StepRecordTests {
     private let key = StepKey(Digest.of("key"))
-    private let (input, result) = (
-        TreeRef(identity: Digest.of("a"), object: Digest.of("b")),
-        TreeRef(identity: Digest.of("c"), object: Digest.of("d"))
-    )
+    private let input = TreeRef(identity: Digest.of("a"), object: Digest.of("b"))
+    private let result = TreeRef(identity: Digest.of("c"), object: Digest.of("d"))
 
     private var walk: KeyEncoder {
         var encoder = KeyEncoder(format: "test")
