@@ -30,6 +30,9 @@ extension EndToEnd {
             // RUN of tools, RUN of app, COPY of bundle: what both need ran once.
             #expect(outcome.errors.contains("3 steps: 3 ran"), "\(outcome)")
             #expect(outcome.errors.contains("Built app: ") && outcome.errors.contains("Built bundle: "), "\(outcome)")
+            // In the order that they were asked for in, and the steps after them.
+            let ends = outcome.errors.split(separator: "\n").suffix(3).map { $0.prefix { $0 != ":" } }
+            #expect(ends == ["Built app", "Built bundle", "3 steps"], "\(outcome)")
             #expect(outcome.errors.contains("as several-app:1") && outcome.errors.contains("as several-bundle:1"))
 
             let app = try await command("tar", "--list", "--file", "\(place)/app.tar")

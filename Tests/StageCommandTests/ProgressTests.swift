@@ -340,6 +340,14 @@ enum SampleBuild {
 
                 """)
         summary.target = "web"
-        #expect(summary.image(colours: false) == "Built web: 2d711642b726 as app:1 (12.3MB) in 4.1s\n")
+        var further = summary
+        (further.target, further.names) = ("job", [])
+        #expect(
+            summary.text(colours: false, further: [further]) == """
+                Built web: 2d711642b726 as app:1 (12.3MB) in 4.1s
+                Built job: 2d711642b726 (12.3MB) in 4.1s
+                12 steps: 9 cached, 3 ran; 2 stages not needed
+
+                """)
     }
 }

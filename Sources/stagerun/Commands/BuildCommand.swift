@@ -237,10 +237,10 @@ struct BuildCommand: StageCommand {
         case .json: break
         case .auto, .tty, .plain:
             let colours = surroundings.colours
-            let further = report.furtherTargets.map { BuildSummary($0, of: report).image(colours: colours) }
             var summary = BuildSummary(report)
             if !report.furtherTargets.isEmpty { summary.target = sources.targets.first }
-            try surroundings.error.write(further.joined() + summary.text(colours: colours))
+            let further = report.furtherTargets.map { BuildSummary($0, of: report) }
+            try surroundings.error.write(summary.text(colours: colours, further: further))
         }
     }
 }

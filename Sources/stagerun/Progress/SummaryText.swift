@@ -15,13 +15,14 @@ struct BuildSummary: Sendable, Hashable {
     var sameOutcome: Int
     var stagesNotNeeded: Int
 
-    /// `Built 3f2a… as app:1 (12.3MB) in 4.1s` and `12 steps: 9 cached, 3 ran; 2 stages not needed`.
-    func text(colours: Bool) -> String {
-        image(colours: colours) + steps(colours: colours)
+    /// `Built 3f2a… as app:1 (12.3MB) in 4.1s` and `12 steps: 9 cached, 3 ran; 2 stages not needed`; with several targets a
+    /// line for each, in the order that they were asked for in.
+    func text(colours: Bool, further: [BuildSummary] = []) -> String {
+        ([self] + further).map { $0.image(colours: colours) }.joined() + steps(colours: colours)
     }
 
-    /// The first line. Of one of several targets `Built web: 3f2a… (12.3MB) in 4.1s`.
-    func image(colours: Bool) -> String {
+    /// Of one of several targets `Built web: 3f2a… (12.3MB) in 4.1s`.
+    private func image(colours: Bool) -> String {
         let named =
             names.isEmpty ? "" : " as " + names.map { styled($0, .bold, colours: colours) }.joined(separator: ", ")
         let which = target.map { singleLine($0) + ": " } ?? ""
