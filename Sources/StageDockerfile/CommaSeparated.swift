@@ -43,22 +43,43 @@ enum CommaSeparatedRecord {
     }
 }
 
-enum DeviceSyntax {
+extension Device {
     /// `NAME[,required[=BOOL]]`; a device's own name may hold an equals sign: `vendor/class=name`.
-    static func check(_ word: Word) throws(DockerfileError) {
-        var name = ""
+    init(_ word: Word) throws(DockerfileError) {
+        self.init(name: "", isRequired: false, range: word.range)
         for field in try CommaSeparatedRecord.fields(word, of: "--device") {
             let pair = field.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
             let value = pair.count == 2 ? pair[1] : nil
             switch (pair[0].lowercased(), value) {
-            case ("required", nil): continue
-            case ("required", let value?) where FlagValue.boolean(value) != nil: continue
+            case ("required", nil): isRequired = true
+            case ("required", let value?):
+                guard let flag = FlagValue.boolean(value) else { throw unfit(field) }
+                isRequired = flag
             case ("name", let value?) where name.isEmpty: name = value
-            case (let key, _) where name.isEmpty && key != "required" && (key != "name" || value == nil): name = field
-            default:
-                throw DockerfileError(
-                    "invalid field `\(field)` in --device", at: word.range, hint: "write --device=NAME[,required]")
+            case (let key, _) where name.isEmpty && (key != "name" || value == nil): name = field
+            default: throw unfit(field)
             }
         }
+    }
+
+    private func unfit(_ field: String) -> DockerfileError {
+        DockerfileError("invalid field `\(field)` in --device", at: range, hint: "write --device=NAME[,required]")
+    }
+
+    /// Whether it says whose device of which class it is, without which there is nothing to look for.
+    var isQualified: Bool {
+        let kind = name.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).first ?? ""
+        let parts = kind.split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false)
+        return parts.count == 2 && parts.allSatisfy(Self.isName)
+    }
+
+    /// A letter, then letters, digits and `_-.`, which do not end it.
+    private static func isName(_ text: Substring) -> Bool {
+        func isLetter(_ byte: UInt8) -> Bool { (0x41...0x5A).contains(byte) || (0x61...0x7A).contains(byte) }
+        func isLetterOrDigit(_ byte: UInt8) -> Bool { isLetter(byte) || (0x30...0x39).contains(byte) }
+        guard let first = text.utf8.first, let last = text.utf8.last, isLetter(first), isLetterOrDigit(last) else {
+            return false
+        }
+        return text.utf8.allSatisfy { isLetterOrDigit($0) || "_-.".utf8.contains($0) }
     }
 }

@@ -36,7 +36,16 @@ public struct RunCommand: Sendable, Hashable {
     public var mountFault: DockerfileError?
     public var network: Network
     public var security: Security
-    public var devices: [Word]
+    public var devices: [Device]
+}
+
+/// `RUN --device`: a device that the machine's CDI specifications describe.
+public struct Device: Sendable, Hashable {
+    /// `vendor/class`, for the first of a class, or `vendor/class=name`.
+    public var name: String
+    /// Without the device, a command that requires it does not run, and another one runs without it.
+    public var isRequired: Bool
+    public var range: SourceRange
 }
 
 /// `COPY` and `ADD`.

@@ -194,8 +194,8 @@ struct CommandParser {
             // As in docker, a stage that nobody needs may have mounts that make no sense.
             do throws(DockerfileError) { mounts.append(try Mount(word)) } catch { fault = fault ?? error }
         }
-        let devices = flags.texts("device")
-        for device in devices { try DeviceSyntax.check(device) }
+        var devices: [Device] = []
+        for word in flags.texts("device") { devices.append(try Device(word)) }
         return RunCommand(
             line: commandLine(instruction), mounts: mounts, mountFault: fault,
             network: try choice(flags.text("network"), "network", otherwise: .default),

@@ -10,6 +10,30 @@ extension Mount {
     }
 }
 
+extension Mount {
+    /// A warning for each option that docker takes, and that asks for something nobody gets.
+    fileprivate var idleOptions: [DockerfileWarning] {
+        let idle: [String]
+        switch kind {
+        case .tmpfs: idle = ["from", "source", "id"]
+        case .bind: idle = ["id"]
+        case .ssh: idle = ["from"]
+        case .cache, .secret: idle = []
+        }
+        var texts = idle.filter { options[$0] ?? "" != "" }.map {
+            "key `\($0)` says nothing to a mount of type `\(kind.rawValue)`"
+        }
+        if kind == .secret || kind == .ssh, options["readonly"] == "false" {
+            texts.append("a mount of type `\(kind.rawValue)` is always read-only")
+        }
+        // BuildKit's own modes end there: it makes a cache's directory, a secret's file and an agent's socket with mode & 0777.
+        if let mode = options["mode"].flatMap({ UInt32($0, radix: 8) }), mode > 0o777 {
+            texts.append("mode `\(options["mode"] ?? "")`: set-id and sticky bits are left out, as docker does")
+        }
+        return texts.map { DockerfileWarning(rule: "", $0, at: range) }
+    }
+}
+
 extension Command {
     /// Everything that `--from` and `--mount from=` of this instruction name.
     var sourceNames: [Word] {
@@ -34,6 +58,7 @@ extension StageLowering {
             for text in written.openValues { values[text] = try expand(text, at: written.range).value }
             let mount = try written.expanded { values[$0] ?? $0 }
             try checkFrom(mount)
+            warnings += mount.idleOptions
             switch mount.kind {
             case .secret: result.append(try secret(mount))
             case .ssh:
@@ -157,7 +182,7 @@ extension StageLowering {
         return RunMount.Cache(
             id: (space.isEmpty ? "" : space + "/") + (id.isEmpty ? target : id),
             sharing: options["sharing"].flatMap { RunMount.Cache.Sharing(rawValue: $0.lowercased()) } ?? .shared,
-            // As in BuildKit, which makes the directory without set-id and sticky bits.
+            // See `idleOptions`.
             mode: try number(options["mode"], radix: 8, "mode", mount.range).map { $0 & 0o777 } ?? 0o755,
             uid: try number(options["uid"], radix: 10, "uid", mount.range) ?? 0,
             gid: try number(options["gid"], radix: 10, "gid", mount.range) ?? 0,

@@ -60,21 +60,19 @@ extension StageLowering {
 
     /// No device is registered here; so one that is required cannot be had, and one that is not is left out, as BuildKit
     /// leaves out what it does not know.
-    private mutating func checkDevice(_ device: Word) throws(DockerfileError) {
-        let fields = device.text.split(separator: ",", omittingEmptySubsequences: false)
-        let name = fields.first.map { $0.hasPrefix("name=") ? String($0.dropFirst(5)) : String($0) } ?? ""
-        let isRequired = fields.dropFirst().contains { field in
-            let parts = field.split(separator: "=", maxSplits: 1)
-            return parts.first == "required" && (parts.count == 1 || FlagValue.boolean(String(parts[1])) == true)
-        }
-        guard !isRequired else {
+    private mutating func checkDevice(_ device: Device) throws(DockerfileError) {
+        guard device.isQualified else {
             throw DockerfileError(
-                "required device `\(name)` is not registered", at: device.range,
+                "invalid device `\(device.name)`", at: device.range, hint: "write vendor/class or vendor/class=name")
+        }
+        guard !device.isRequired else {
+            throw DockerfileError(
+                "required device `\(device.name)` is not registered", at: device.range,
                 hint: "stagerun gives commands no CDI devices; --security=insecure has the machine's kvm, fuse and tun")
         }
         warnings.append(
             DockerfileWarning(
-                rule: "", "device `\(name)` is not registered: the command runs without it", at: device.range))
+                rule: "", "device `\(device.name)` is not registered: the command runs without it", at: device.range))
     }
 
     private func runArguments(

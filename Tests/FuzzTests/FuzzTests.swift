@@ -183,7 +183,9 @@ private func require(_ holds: Bool, _ promise: @autoclosure () -> String) throws
     ) { bytes in
         let word = Word(
             String(decoding: bytes, as: UTF8.self), at: SourceRange(file: "D", firstLine: 1, lastLine: 1))
-        let isDevice = (try? DeviceSyntax.check(word)) != nil
+        let device = try? Device(word)
+        try require(device?.isQualified != true || device?.name.contains("/") == true, "a device of no class")
+        let isDevice = device != nil
         return (try? Mount(word)) != nil || isDevice
     }
 

@@ -110,7 +110,7 @@ import Testing
     }
 
     @Test(arguments: [
-        "RUN --security=insecure x", "RUN --device=d,required x",
+        "RUN --security=insecure x", "RUN --device=v/d,required x", "RUN --device=d x",
         "COPY http://x/y z",
         "COPY git://x/y z", "ADD --checksum=sha256:0 a b", "RUN []", "COPY --from=$NONE a b", "COPY --from=9 a b",
         "STOPSIGNAL SIGFOO", "EXPOSE 80/xyz", "EXPOSE 70000", "EXPOSE 9-8",

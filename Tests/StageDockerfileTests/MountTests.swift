@@ -112,9 +112,38 @@ import Testing
     @Test func devicesThatAreNotThere() throws {
         let outcome = try Bench().lower("FROM a\nRUN --device=vendor.com/gpu=all x")
         #expect(outcome.warnings.map(\.description).contains { $0.contains("vendor.com/gpu=all") })
-        for device in ["vendor.com/gpu=all,required", "name=vendor.com/gpu=all,required=true"] {
+        for device in [
+            "vendor.com/gpu=all,required", "name=vendor.com/gpu=all,required=true", "vendor.com/gpu=all,REQUIRED",
+            "required,NAME=vendor.com/gpu=all", "\"required\",vendor.com/gpu=all",
+        ] {
             let shown = Bench().rendered("FROM a\nRUN --device=\(device) x")
             #expect(shown.contains("required device `vendor.com/gpu=all` is not registered"), "\(shown)")
         }
+        let either = try Bench().lower("FROM a\nRUN --device=vendor.com/gpu,required,required=false x")
+        #expect(either.warnings.map(\.description).contains { $0.contains("`vendor.com/gpu` is not registered") })
+        // What says nobody's device is no name of one, whether it is required or not.
+        for device in ["gpu=all", "gpu", "/gpu=all", "vendor/", "1v/gpu", "v/g-=x", "v/g/h=x", "v!/g", "required=0"] {
+            let shown = Bench().rendered("FROM a\nRUN --device=\(device) x")
+            #expect(shown.contains("invalid device `\(device == "required=0" ? "" : device)`"), "\(shown)")
+        }
+        // Nobody looks for the devices of a stage that is not built.
+        #expect(try Bench().graph("FROM a\nRUN --device=gpu,required x\nFROM b").steps.count == 1)
+    }
+
+    /// What docker takes and does nothing about is said.
+    @Test(arguments: [
+        ("type=tmpfs,target=/t,from=s", "key `from` says nothing to a mount of type `tmpfs`"),
+        ("type=tmpfs,target=/t,source=/x", "key `source` says nothing"), ("type=tmpfs,target=/t,id=x", "key `id`"),
+        ("from=s,target=/t,id=x", "key `id` says nothing to a mount of type `bind`"),
+        ("type=ssh,from=s", "key `from` says nothing to a mount of type `ssh`"),
+        ("type=secret,id=k,rw", "always read-only"), ("type=ssh,ro=false", "always read-only"),
+        ("type=cache,target=/c,mode=1777", "mode `1777`: set-id and sticky bits are left out"),
+        ("type=secret,id=k,mode=04400", "mode `04400`"), ("type=cache,target=/c,mode=0777", nil),
+        ("type=secret,id=k,ro,mode=0440", nil), ("type=tmpfs,target=/t,size=1m,rw", nil), ("from=s,target=/t,rw", nil),
+    ])
+    func idleOptions(text: String, part: String?) throws {
+        let warnings = try Bench().lower("FROM a AS s\nFROM b\nRUN --mount=\(text) x").warnings.filter { $0.rule == "" }
+        #expect(warnings.count == (part == nil ? 0 : 1), "\(warnings)")
+        if let part { #expect(warnings.first?.message.contains(part) == true, "\(warnings)") }
     }
 }
