@@ -90,8 +90,7 @@ extension Dockerfile {
             do throws(GitSource.Fault) {
                 if var source = try GitSource(parsing: text) {
                     if let keeps = copy.keepsGitDirectory { source.keepsGitDirectory = keeps.text == "true" }
-                    source.commit = checksum ?? source.commit
-                    if let commit = source.commit, source.reference.isEmpty { source.reference = commit }
+                    if let checksum, !checksum.isEmpty { try source.pin(checksum) }
                     return .git(source)
                 }
             } catch { throw DockerfileError(error.message, at: word.range) }

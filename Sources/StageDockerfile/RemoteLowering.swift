@@ -111,22 +111,10 @@ extension StageLowering {
                 hint: "the flag and the address say different things")
         }
         source.keepsGitDirectory = source.keepsGitDirectory ?? options.keepsGitDirectory
-        if let given = options.checksumText, !given.isEmpty {
-            if let own = source.commit, own != given {
-                throw DockerfileError("checksum mismatch: `\(given)` and `\(own)`", at: range)
-            }
-            guard
-                given.utf8.allSatisfy({ byte in
-                    (0x30...0x39).contains(byte) || (0x61...0x66).contains(byte) || (0x41...0x46).contains(byte)
-                })
-            else {
-                throw DockerfileError(
-                    "invalid checksum `\(given)`", at: options.checksum?.range ?? range,
-                    hint: "for git it is a commit, or its beginning")
-            }
-            source.commit = given
+        guard let given = options.checksumText, !given.isEmpty else { return source }
+        do throws(GitSource.Fault) { try source.pin(given) } catch {
+            throw DockerfileError(error.message, at: options.checksum?.range ?? range)
         }
-        if let commit = source.commit, source.reference.isEmpty { source.reference = commit }
         return source
     }
 }

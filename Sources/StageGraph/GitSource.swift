@@ -57,6 +57,18 @@ public struct GitSource: Sendable, Hashable {
         }
     }
 
+    /// Asks for a commit, as `--checksum` does.
+    public mutating func pin(_ commit: String) throws(Fault) {
+        if let own = self.commit, own != commit {
+            throw Fault(message: "checksum mismatch: `\(commit)` and `\(own)`")
+        }
+        guard !commit.isEmpty, commit.utf8.allSatisfy(Self.isHex) else {
+            throw Fault(message: "invalid checksum `\(commit)`: for git it is a commit, or its beginning")
+        }
+        self.commit = commit
+        if reference.isEmpty { reference = commit }
+    }
+
     private static func isHex(_ byte: UInt8) -> Bool {
         (0x30...0x39).contains(byte) || (0x61...0x66).contains(byte) || (0x41...0x46).contains(byte)
     }
@@ -163,9 +175,9 @@ public struct GitSource: Sendable, Hashable {
         return String(Substring(remote.utf8[..<start])) + "xxxxx" + String(Substring(remote.utf8[at...]))
     }
 
-    /// Whether the reference is a commit already.
+    /// Whether the reference is a commit already, of a repository with SHA-1 or SHA-256.
     public var namesCommit: Bool {
-        reference.utf8.count == 40
+        [40, 64].contains(reference.utf8.count)
             && reference.utf8.allSatisfy { (0x30...0x39).contains($0) || (0x61...0x66).contains($0) }
     }
 }

@@ -14,18 +14,17 @@ import StageSystem
 extension RemoteFetch {
     /// What is at the reference: files 0644 or 0755, directories 0755, all root's, all of the commit's time.
     func checkOut(_ source: GitSource) async throws(SourceError) -> TreeRef {
-        let git = GitCommand(tools: tools, agent: loans.agents["default"], pool: root.pool, login: login(source))
-        let (commit, name) = try await resolve(source, git)
-        if let expected = source.commit, !commit.hasPrefix(expected.lowercased()) {
-            throw SourceError("expected checksum to match \(expected), got \(commit) (\(source.shown))")
-        }
-        let key = Array("git ".utf8) + Digest.of("\(source.shown)\0\(commit)\0\(source.flags)").bytes
+        let git = GitCommand(
+            tools: tools, agent: loans.agents["default"], pool: root.pool, access: GitAccess(source, header: header))
         do {
+            let revision = try await revision(of: source, git)
+            try revision.check(source)
+            let key = Array("git ".utf8) + Digest.of("\(source.shown)\0\(source.key(revision))").bytes
             if let known = try known(key) { return known }
             let scratch = try RunDirectory(root: root.path)
             let place = scratch.path + "/upper"
-            try await fetch(source, commit: commit, name: name, into: place, git)
-            let time = try await git.line("-C", place, "log", "-1", "--format=%ct", commit, "--")
+            try await fetch(source, revision, into: place, git)
+            let time = try await git.line("-C", place, "log", "-1", "--format=%ct", revision.commit, "--")
             let scan = ContextRequest(
                 path: place,
                 rules: source.keepsGitDirectory == true
@@ -39,17 +38,16 @@ extension RemoteFetch {
             let tree = try normal.tree(part)
             root.store.set(.facts, key, tree.identity.bytes + tree.object.bytes)
             return tree
-        } catch let error as SourceError { throw error } catch {
+        } catch let error as SourceError { throw error } catch let error as GitFailure {
+            throw SourceError("cannot check out \(source.shown): \(error.message)")
+        } catch {
             throw SourceError("cannot check out \(source.shown): \(error)")
         }
     }
 
-    private func login(_ source: GitSource) -> String? {
-        guard source.remote.hasPrefix("http"), let host = source.remote.split(separator: "/").dropFirst().first else {
-            return nil
-        }
-        let name = host.split(separator: "@").last.map(String.init) ?? ""
-        for suffix in ["." + name, ""] {
+    /// What the secrets have for the host, as BuildKit names them.
+    private func header(for host: String) -> String? {
+        for suffix in ["." + host, ""] {
             if let header = value(of: "GIT_AUTH_HEADER" + suffix) { return header }
             if let token = value(of: "GIT_AUTH_TOKEN" + suffix) {
                 return "basic " + Base64.text(Array("x-access-token:\(token)".utf8))
@@ -60,63 +58,50 @@ extension RemoteFetch {
 
     // MARK: The commit
 
-    /// The commit that the reference is, and its full name in the repository; of a branch and a tag, the branch.
-    private func resolve(
-        _ source: GitSource, _ git: GitCommand
-    ) async throws(SourceError) -> (commit: String, name: String) {
-        if source.namesCommit { return (source.reference, source.reference) }
-        let reference = source.reference.isEmpty ? "HEAD" : source.reference
-        let listed: String
+    private func fetch(
+        _ source: GitSource, _ revision: GitRevision, into place: String, _ git: GitCommand
+    ) async throws(SourceError) {
         do throws(GitFailure) {
-            listed = try await git.output("ls-remote", "--", source.remote, reference, reference + "^{}")
-        } catch { throw SourceError("cannot reach \(source.shown): \(error.message)") }
-        var found: [String: String] = [:]
-        for line in listed.split(separator: "\n") {
-            let words = line.split(separator: "\t")
-            if words.count == 2, words[0].utf8.count >= 40 { found[String(words[1])] = String(words[0]) }
-        }
-        func bare(_ prefix: String) -> String {
-            reference.hasPrefix(prefix) ? String(reference.dropFirst(prefix.utf8.count)) : reference
-        }
-        let names = [
-            "refs/heads/" + bare("refs/heads/"), "refs/tags/" + bare("refs/tags/"), "refs/" + bare("refs/"), reference,
-        ]
-        for name in names {
-            if let commit = found[name + "^{}"] ?? found[name] { return (commit, name) }
-        }
-        throw SourceError("repository does not contain ref \(reference): \(source.shown)")
+            try await git.makeRepository(at: place, for: revision.commit)
+            var attempts = [["--depth=1", revision.commit]]
+            // Servers may give whole references only, and plain files on a web server whole histories.
+            if let name = revision.name {
+                attempts += [["--depth=1", "+" + name], ["+" + name]]
+            } else {
+                attempts.append(GitCommand.everything)
+            }
+            try await git.fetch(from: source.shown, into: place, attempts)
+            try await git.run("-C", place, "checkout", "--quiet", "--detach", revision.commit)
+            if source.takesSubmodules, access(place + "/.gitmodules", F_OK) == 0 {
+                try await takeSubmodules(source, in: place, git)
+            }
+            if source.keepsGitDirectory == true { try await finish(source, revision, in: place, git) }
+        } catch { throw SourceError("cannot fetch \(source.shown): \(error.message)") }
     }
 
-    private func fetch(
-        _ source: GitSource, commit: String, name: String, into place: String, _ git: GitCommand
-    ) async throws {
-        do throws(GitFailure) {
-            try await git.run("init", "--quiet", "--template=", place)
-            do throws(GitFailure) {
-                try await git.run(
-                    "-C", place, "fetch", "--quiet", "--depth=1", "--no-tags", "--", source.remote, commit)
-            } catch {
-                // Servers may give whole references only.
-                let what =
-                    source.namesCommit ? ["+refs/heads/*:refs/build/*", "+refs/tags/*:refs/tags/*"] : ["+" + name]
-                let depth = source.namesCommit ? [] : ["--depth=1"]
-                try await git.run(
-                    ["-C", place, "fetch", "--quiet"] + depth + ["--no-tags", "--", source.remote] + what)
+    private func takeSubmodules(_ source: GitSource, in place: String, _ git: GitCommand) async throws(GitFailure) {
+        try await git.run("-C", place, "remote", "add", "origin", source.shown)
+        let update = ["-C", place, "submodule", "--quiet", "update", "--init", "--recursive"]
+        do throws(GitFailure) { try await git.run(update + ["--depth=1"]) } catch { try await git.run(update) }
+        try await git.run("-C", place, "remote", "remove", "origin")
+    }
+
+    /// The repository that is kept: it knows the branch or the tag, and where it is from, and nothing of this fetch.
+    private func finish(
+        _ source: GitSource, _ revision: GitRevision, in place: String, _ git: GitCommand
+    ) async throws(GitFailure) {
+        if let name = revision.name, name.hasPrefix("refs/") {
+            if revision.tag == nil {
+                try await git.run("-C", place, "update-ref", name, revision.commit)
+            } else {
+                let what = "+\(name):\(name)"
+                try await git.fetch(from: source.shown, into: place, [["--depth=1", what], [what]])
             }
-            try await git.run("-C", place, "checkout", "--quiet", "--detach", commit)
-            if source.takesSubmodules, access(place + "/.gitmodules", F_OK) == 0 {
-                try await git.run("-C", place, "remote", "add", "origin", source.remote)
-                try await git.run(
-                    "-C", place, "submodule", "--quiet", "update", "--init", "--recursive", "--depth=1")
-                try await git.run("-C", place, "remote", "remove", "origin")
-            }
-            if source.keepsGitDirectory == true {
-                try await git.run("-C", place, "remote", "add", "origin", source.shown)
-                // It names the address as it was given, a password included.
-                unlink(place + "/.git/FETCH_HEAD")
-                try await git.run("-C", place, "reflog", "expire", "--all", "--expire=now")
-            }
-        } catch { throw SourceError("cannot fetch \(source.shown): \(error.message)") }
+        }
+        try await git.run("-C", place, "remote", "add", "origin", source.shown)
+        // It names the address as it was given, a password included.
+        unlink(place + "/.git/FETCH_HEAD")
+        try await git.run("-C", place, "reflog", "expire", "--all", "--expire=now")
     }
 
     // MARK: The tree
@@ -142,8 +127,11 @@ extension RemoteFetch {
 }
 
 extension GitSource {
-    /// All that decides what a commit becomes, but the commit.
-    fileprivate var flags: String { "\(directory)\0\(keepsGitDirectory == true)\0\(takesSubmodules)" }
+    /// All that decides what a commit becomes. A repository that is kept knows what it was fetched by.
+    fileprivate func key(_ revision: GitRevision) -> String {
+        let key = "\(revision.commit)\0\(directory)\0\(keepsGitDirectory == true)\0\(takesSubmodules)"
+        return keepsGitDirectory == true ? "\(key)\0\(revision.name ?? "")" : key
+    }
 }
 
 extension Store {

@@ -1,6 +1,7 @@
 // The `git` program, run with nothing of the caller's environment but what is named here.
 
 import Glibc
+import StageGraph
 import StageRegistry
 import StageSystem
 import Synchronization
@@ -10,13 +11,41 @@ struct GitFailure: Error, Sendable {
     let message: String
 }
 
+/// What opens a repository, for its own host alone: git would send a plain header to whomever a submodule names.
+struct GitAccess: Sendable {
+    /// git's own settings.
+    fileprivate(set) var settings: [(name: String, value: String)] = []
+    fileprivate(set) var hasLogin = false
+
+    /// - Parameter header: the value of an Authorization header for the host, by its name.
+    init(_ source: GitSource, header: (String) -> String?) {
+        let parts = source.remote.split(separator: "/", maxSplits: 3, omittingEmptySubsequences: false).map(String.init)
+        guard parts.count == 4, parts[0].hasSuffix(":"), parts[1].isEmpty else { return }
+        let authority = parts[2].split(separator: "@").map(String.init)
+        if source.shown != source.remote {
+            let shown = GitSource(remote: "\(parts[0])//\(parts[2])/").shown
+            // git is told the address without the password, so that it is neither said nor kept.
+            settings.append(("url.\(parts[0])//\(parts[2])/.insteadOf", shown))
+        }
+        guard ["http:", "https:"].contains(parts[0].lowercased()), let host = authority.last, let header = header(host)
+        else { return }
+        let origin = "http.\(parts[0].lowercased())//\(host)/"
+        settings.append((origin + ".extraHeader", "Authorization: " + header))
+        // Where one leads, git would take the header.
+        settings.append((origin + ".followRedirects", "false"))
+        hasLogin = true
+    }
+}
+
 struct GitCommand: Sendable {
     let tools: FetchTools
     /// The socket of an SSH agent.
     let agent: String?
     let pool: BlockingPool
-    /// The value of an Authorization header for http.
-    let login: String?
+    let access: GitAccess
+
+    /// What to fetch where no reference is known.
+    static let everything = ["+refs/heads/*:refs/build/*", "+refs/tags/*:refs/tags/*"]
 
     func run(_ arguments: String...) async throws(GitFailure) { _ = try await output(arguments) }
     func run(_ arguments: [String]) async throws(GitFailure) { _ = try await output(arguments) }
@@ -24,6 +53,26 @@ struct GitCommand: Sendable {
 
     func line(_ arguments: String...) async throws(GitFailure) -> String {
         String(try await output(arguments).split(separator: "\n").first ?? "")
+    }
+
+    /// An empty repository that can hold objects of the same kind as `object` is the name of.
+    func makeRepository(at place: String, for object: String) async throws(GitFailure) {
+        let format = object.utf8.count == 64 ? ["--object-format=sha256"] : []
+        try await run(["init", "--quiet", "--template="] + format + [place])
+    }
+
+    /// Fetches by the first of the attempts that works.
+    func fetch(from remote: String, into place: String, _ attempts: [[String]]) async throws(GitFailure) {
+        var failure: GitFailure?
+        for attempt in attempts {
+            let options = attempt.filter { $0.hasPrefix("--") }
+            let names = attempt.filter { !$0.hasPrefix("--") }
+            do throws(GitFailure) {
+                try await run(["-C", place, "fetch", "--quiet", "--no-tags"] + options + ["--", remote] + names)
+                return
+            } catch { failure = error }
+        }
+        if let failure { throw failure }
     }
 
     private func output(_ arguments: [String]) async throws(GitFailure) -> String {
@@ -56,12 +105,10 @@ struct GitCommand: Sendable {
         ]
         result += tools.proxyEnvironment
         if let agent { result.append("SSH_AUTH_SOCK=" + agent) }
-        if let login {
-            // Not an argument: those are for everybody on the machine to read.
-            result += [
-                "GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=http.extraHeader",
-                "GIT_CONFIG_VALUE_0=Authorization: \(login)",
-            ]
+        // Not arguments: those are for everybody on the machine to read.
+        result.append("GIT_CONFIG_COUNT=\(access.settings.count)")
+        for (index, setting) in access.settings.enumerated() {
+            result += ["GIT_CONFIG_KEY_\(index)=\(setting.name)", "GIT_CONFIG_VALUE_\(index)=\(setting.value)"]
         }
         return result
     }
@@ -73,6 +120,9 @@ struct GitCommand: Sendable {
         let words = lines.joined(separator: "; ").split(separator: " ", omittingEmptySubsequences: false).map(Self.bare)
         let text = words.joined(separator: " ")
         if outcome.status == 127 { return "there is no git on this machine; install it" }
+        if access.hasLogin, text.contains("returned error: 30") {
+            return text + " (a redirect, which is not followed with credentials: write the address that it leads to)"
+        }
         return text.isEmpty ? "git ended with status \(outcome.status)" : text
     }
 

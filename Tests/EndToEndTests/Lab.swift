@@ -77,6 +77,29 @@ enum Lab {
         guard made.succeeded else { throw LabFailure("the base images could not be made", made) }
     }
 
+    /// Builds, and lists what is in the image.
+    static func tree(_ arguments: [String], environment: [String: String] = [:]) async throws -> [String] {
+        let place = try scratchDirectory("sources")
+        let outcome = try await start(
+            ["build", "-o", "type=tar,dest=\(place)/tree.tar"] + arguments, environment: environment
+        ).wait()
+        try expectSuccess(outcome)
+        try FileManager.default.createDirectory(atPath: place + "/tree", withIntermediateDirectories: true)
+        try expectSuccess(
+            try await command(
+                "tar", "--extract", "--file", "\(place)/tree.tar", "--directory", place + "/tree",
+                "--numeric-owner",
+                "--same-permissions"))
+        return try await listing(of: place + "/tree")
+    }
+
+    /// What a build says that has to fail.
+    static func refusal(_ arguments: [String]) async throws -> String {
+        let outcome = try await start(["build"] + arguments).wait()
+        #expect(outcome.status != 0, "\(outcome)")
+        return outcome.errors
+    }
+
     static func example(_ name: String) -> String { checkout + "/Examples/" + name }
 }
 

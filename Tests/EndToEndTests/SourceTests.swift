@@ -1,4 +1,4 @@
-// Where files come from: named contexts, archives, standard input, the web, git; through the binary, with real servers.
+// Where files come from: named contexts, archives, standard input, the web; through the binary, with real servers.
 
 import Foundation
 import Testing
@@ -6,28 +6,6 @@ import Testing
 extension EndToEnd {
     @Suite(.serialized) struct Sources {
         init() async throws { try await Lab.busybox() }
-
-        /// Builds, and lists what is in the image.
-        private func tree(_ arguments: [String], environment: [String: String] = [:]) async throws -> [String] {
-            let place = try scratchDirectory("sources")
-            let outcome = try await Lab.start(
-                ["build", "-o", "type=tar,dest=\(place)/tree.tar"] + arguments, environment: environment
-            ).wait()
-            try expectSuccess(outcome)
-            try FileManager.default.createDirectory(atPath: place + "/tree", withIntermediateDirectories: true)
-            try expectSuccess(
-                try await command(
-                    "tar", "--extract", "--file", "\(place)/tree.tar", "--directory", place + "/tree",
-                    "--numeric-owner",
-                    "--same-permissions"))
-            return try await listing(of: place + "/tree")
-        }
-
-        private func refusal(_ arguments: [String]) async throws -> String {
-            let outcome = try await Lab.start(["build"] + arguments).wait()
-            #expect(outcome.status != 0, "\(outcome)")
-            return outcome.errors
-        }
 
         // MARK: Named contexts
 
@@ -56,7 +34,7 @@ extension EndToEnd {
             let packed = try scratchDirectory("packed", ["deep/p.txt": "p\n"])
             try expectSuccess(
                 try await command("tar", "-czf", layout + "/p.tar.gz", "--owner=5", "--group=6", "-C", packed, "."))
-            let listed = try await tree([
+            let listed = try await Lab.tree([
                 "--build-context", "files=\(files)", "--build-context", "packed=\(layout)/p.tar.gz", "--build-context",
                 "base=oci-layout://\(layout)/x", "--build-context", "build=docker-image://scratch", main,
             ])
@@ -70,14 +48,17 @@ extension EndToEnd {
         @Test func namedContextsThatAreNone() async throws {
             let main = try scratchDirectory("main", ["Dockerfile": "FROM base\n"])
             let file = try scratchDirectory("file", ["x": "no archive"])
-            #expect(try await refusal(["--build-context", "base=\(file)/y", main]).contains("\(file)/y"))
+            #expect(try await Lab.refusal(["--build-context", "base=\(file)/y", main]).contains("\(file)/y"))
             #expect(
-                try await refusal(["--build-context", "base=\(file)/x", main]).contains("neither a directory nor a tar")
+                try await Lab.refusal(["--build-context", "base=\(file)/x", main]).contains(
+                    "neither a directory nor a tar")
             )
             #expect(
-                try await refusal(["--build-context", "base=oci-layuot://\(file)", main]).contains("oci-layout://?"))
-            #expect(try await refusal(["--build-context", "base=oci-layout://\(file)", main]).contains("index.json"))
-            #expect(try await refusal(["--build-context", "base", main]).contains("NAME=SOURCE"))
+                try await Lab.refusal(["--build-context", "base=oci-layuot://\(file)", main]).contains("oci-layout://?")
+            )
+            #expect(
+                try await Lab.refusal(["--build-context", "base=oci-layout://\(file)", main]).contains("index.json"))
+            #expect(try await Lab.refusal(["--build-context", "base", main]).contains("NAME=SOURCE"))
         }
 
         // MARK: Standard input and archives
@@ -101,7 +82,7 @@ extension EndToEnd {
                     try await command("sh", "-c", "tar \(flags) \(place)/\(name) --owner=7 --group=8 -C \(files) ."))
                 try expectSuccess(try await withInput("\(place)/\(name)", "-"))
             }
-            let listed = try await tree(["-f", "other", place + "/gzip"])
+            let listed = try await Lab.tree(["-f", "other", place + "/gzip"])
             #expect(listed.contains("b|f|644|7:8|2|1 links"), "\(listed)")
             let outcome = try await withInput("\(files)/Dockerfile", "-f - \(files)")
             try expectSuccess(outcome)
@@ -137,7 +118,7 @@ extension EndToEnd {
                         RUN test "$(stat -c %Y /a)" = 981173106
                         """
                     ])
-                let listed = try await tree([main])
+                let listed = try await Lab.tree([main])
                 for line in [
                     "a|f|600|0:0|6|1 links", "d/f.txt|f|600|0:0|6|1 links", "u/in|f|644|0:0|3|1 links",
                     "c|f|644|3:4|6|1 links",
@@ -158,13 +139,13 @@ extension EndToEnd {
                 let sum = "sha256:5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03"
                 let pinned = try scratchDirectory(
                     "pinned", ["Dockerfile": "FROM scratch\nADD --checksum=\(sum) \(server.address)/f.txt /x\n"])
-                #expect(try await refusal([pinned]).contains("digest mismatch"))
+                #expect(try await Lab.refusal([pinned]).contains("digest mismatch"))
 
-                let elsewhere = try await tree(["-f", "\(server.address)/dir/Dockerfile", files + "/dir"])
+                let elsewhere = try await Lab.tree(["-f", "\(server.address)/dir/Dockerfile", files + "/dir"])
                 #expect(elsewhere.contains("in|f|644|0:0|3|1 links"))
                 try "FROM scratch\nCOPY in /other\n".write(
                     toFile: files + "/Other", atomically: false, encoding: .utf8)
-                let over = try await tree(["-f", "\(server.address)/Other", "\(server.address)/d.tar.gz"])
+                let over = try await Lab.tree(["-f", "\(server.address)/Other", "\(server.address)/d.tar.gz"])
                 #expect(over.contains("other|f|644|0:0|3|1 links") && !over.contains { $0.hasPrefix("in|") })
                 let unfetched = try await Lab.stagerun("check", "-f", "\(server.address)/only", files)
                 #expect(unfetched.status == 1 && unfetched.errors.contains("has to be fetched first"), "\(unfetched)")
@@ -172,97 +153,25 @@ extension EndToEnd {
                 // An archive that breaks off is said to do so, and not read as a Dockerfile.
                 let pack = "head -c 200000 /dev/urandom > r && tar -czf w r && head -c 90000 w > cut.tar.gz"
                 try expectSuccess(try await command("sh", "-c", "cd \(files) && \(pack)"))
-                let broken = try await refusal(["\(server.address)/cut.tar.gz"])
+                let broken = try await Lab.refusal(["\(server.address)/cut.tar.gz"])
                 #expect(!broken.contains("instruction") && broken.contains("ends"), "\(broken)")
-                let context = try await tree(["\(server.address)/d.tar.gz"])
+                let context = try await Lab.tree(["\(server.address)/d.tar.gz"])
                 #expect(context.contains("in|f|644|0:0|3|1 links"))
                 try expectSuccess(try await Lab.stagerun("build", "\(server.address)/only"))
                 let missing = try scratchDirectory(
                     "missing", ["Dockerfile": "FROM scratch\nADD \(server.address)/none /x\n"])
-                #expect(try await refusal([missing]).contains("status 404"))
+                #expect(try await Lab.refusal([missing]).contains("status 404"))
                 let locked = try scratchDirectory(
                     "locked", ["Dockerfile": "FROM scratch\nADD \(server.address)/locked /x\n"])
-                #expect(try await refusal([locked]).contains("status 401"))
-                _ = try await tree(
+                #expect(try await Lab.refusal([locked]).contains("status 401"))
+                _ = try await Lab.tree(
                     ["--secret", "id=HTTP_AUTH_TOKEN_\(server.name),env=T", locked], environment: ["T": "sesame"])
-            }
-        }
-
-        // MARK: Git
-
-        @Test func repositories() async throws {
-            let place = try scratchDirectory("git")
-            let script = """
-                cd "$1"; export GIT_AUTHOR_DATE='2001-02-03T04:05:06Z' GIT_COMMITTER_DATE='2001-02-03T04:05:06Z' HOME=/nonexistent
-                export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_COUNT=3 GIT_CONFIG_KEY_0=user.name GIT_CONFIG_VALUE_0=n GIT_CONFIG_KEY_1=user.email GIT_CONFIG_VALUE_1=e GIT_CONFIG_KEY_2=protocol.file.allow GIT_CONFIG_VALUE_2=always
-                git init -q -b main sub; cd sub; echo s > s; git add .; git commit -qm s; cd ..
-                git init -q -b main repo; cd repo; echo 1 > a; mkdir -p d/e; echo x > d/e/x; chmod 755 d/e/x; ln -s a l
-                printf 'FROM alpine:3.19\\nCOPY . /in\\n' > d/Dockerfile; git add .; git commit -qm one; git tag -am t v1
-                git submodule --quiet add git://127.0.0.1:$2/sub sub; echo 2 > a; git commit -qam two
-                git branch other v1; git rev-parse HEAD > ../head; git rev-parse v1^{commit} > ../one
-                """
-            let port = try freePort()
-            let server = try RunningCommand([
-                "git", "daemon", "--reuseaddr", "--listen=127.0.0.1", "--port=\(port)", "--export-all",
-                "--base-path=\(place)", place,
-            ])
-            defer { server.sendToGroup(SIGKILL) }
-            for _ in 0..<200 {
-                if try await command("sh", "-c", "exec 3<>/dev/tcp/127.0.0.1/\(port)").succeeded { break }
-                if try await command("bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/\(port)").succeeded { break }
-                try await Task.sleep(for: .milliseconds(20))
-            }
-            try expectSuccess(try await command("sh", "-ec", script, "git", place, "\(port)"))
-            func text(_ name: String) throws -> String {
-                try String(contentsOfFile: "\(place)/\(name)", encoding: .utf8).trimmingCharacters(
-                    in: .whitespacesAndNewlines)
-            }
-            let (head, one) = (try text("head"), try text("one"))
-            let repository = "git://127.0.0.1:\(port)/repo"
-            let main = try scratchDirectory(
-                "git-main",
-                [
-                    "Dockerfile": """
-                    FROM alpine:3.19
-                    ADD \(repository) /head
-                    ADD \(repository)#v1 /tag
-                    ADD \(repository)#other:d/e /part
-                    ADD --checksum=\(one.prefix(12)) \(repository)?tag=v1&subdir=d /query
-                    ADD --keep-git-dir \(repository)#\(one) /kept
-                    RUN grep -qx 2 /head/a && grep -qx s /head/sub/s && test ! -e /head/.git && test ! -e /head/sub/.git
-                    RUN grep -qx 1 /tag/a && grep -qx x /part/x && grep -qx x /query/e/x && test -d /kept/.git
-                    RUN test "$(stat -c %Y /head/a)" = 981173106 && grep -rq \(one) /kept/.git
-                    """
-                ])
-            let listed = try await tree([main])
-            for line in [
-                "head/d/e/x|f|755|0:0|2|1 links", "head/l|l|0:0|a", "head/a|f|644|0:0|2|1 links", "head|d|755|0:0",
-            ] {
-                #expect(listed.contains(line), "\(line)")
-            }
-            #expect(try await Lab.build(main).ran.isEmpty)
-            let context = try await tree(["\(repository)#v1:d"])
-            #expect(
-                context.contains("in/e/x|f|755|0:0|2|1 links") && context.contains { $0.hasPrefix("in/Dockerfile|") })
-            let named = try scratchDirectory("named", ["Dockerfile": "FROM scratch\nCOPY --from=src a /a\n"])
-            #expect(
-                try await tree(["--build-context", "src=\(repository)#\(head)", named]).contains(
-                    "a|f|644|0:0|2|1 links"))
-            for (line, part) in [
-                ("ADD \(repository)#none /x", "does not contain ref none"),
-                ("ADD \(repository)#v1:nowhere /x", "no directory nowhere"),
-                ("ADD --checksum=000000 \(repository)#v1 /x", "expected checksum to match 000000, got \(one)"),
-                ("ADD git://127.0.0.1:\(port)/none /x", "cannot reach"),
-            ] {
-                let bad = try scratchDirectory("bad", ["Dockerfile": "FROM scratch\n\(line)\n"])
-                let shown = try await refusal([bad])
-                #expect(shown.contains(part), "\(shown)")
             }
         }
     }
 }
 
-/// A web server that knows If-None-Match, redirects below /r/, and notes what it answered.
+/// A web server that knows If-None-Match, redirects below /r/, says no times below /untimed/, and notes what it answered.
 final class WebServer: Sendable {
     let name: String
     var address: String { "http://" + name }
@@ -287,6 +196,7 @@ final class WebServer: Sendable {
                     self.end_headers()
                     self.wfile.write(body)
                 def do_GET(self):
+                    if self.path.startswith('/untimed/'): return self.answer(200, open(root + self.path[8:], 'rb').read())
                     if self.path.startswith('/r/'): return self.answer(302, Location=self.path[2:])
                     if self.path == '/only': return self.answer(200, b'FROM alpine:3.19\\nCOPY . /x\\nRUN test -e /x/context\\n')
                     if self.path == '/locked':

@@ -52,6 +52,7 @@ import Testing
         ("ADD https://h/r.git?ref=a#b /d", "ref conflicts"), ("ADD https://h/r.git#-x /d", "no reference of git"),
         ("ADD --keep-git-dir=false https://h/r.git?keep-git-dir /d", "inconsistent keep-git-dir"),
         ("ADD --checksum=12 https://h/r.git?commit=34 /d", "checksum mismatch"),
+        ("ADD --checksum=foobar https://h/r.git /d", "invalid checksum `foobar`"),
     ])
     func refused(line: String, part: String) {
         let shown = Bench().rendered("FROM a\n\(line)")
