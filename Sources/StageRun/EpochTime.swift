@@ -65,7 +65,7 @@ extension BuildFlow {
     /// A repository's commit, what the server says of a file, or the newest file of an archive.
     private func time(of remote: RemoteSource) async throws(StageRunError) -> Timestamp? {
         let tree = try await fetching { () throws(SourceError) in try await root.remotes(request).tree(of: remote) }
-        guard case .web = remote else {
+        guard case .web(let address) = remote else {
             do throws(StoreError) { return try root.store.directory(tree.object).attributes.time } catch {
                 throw .store(error)
             }
@@ -73,8 +73,12 @@ extension BuildFlow {
         guard let node = try root.onlyFile(of: tree), let file = node.file else { return nil }
         if node.attributes.time != .epoch { return node.attributes.time }
         let store = root.store
+        // What is no archive has no time. One that breaks off would have another than it says.
         let unpacked = try await root.blocking { () throws(StageRunError) in
-            (try? ArchiveReader.tree(of: file.digest, in: store)) ?? nil
+            do throws(ImageError) { return try ArchiveReader.tree(of: file.digest, in: store) } catch {
+                if case .store(let error) = error { throw .store(error) }
+                throw .failed("\(address.shown), which SOURCE_DATE_EPOCH takes its time from: \(error)")
+            }
         }
         guard let unpacked else { return nil }
         return try await newest(in: unpacked)

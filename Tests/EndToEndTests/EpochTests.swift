@@ -82,5 +82,79 @@ extension EndToEnd {
                 #expect(unfit.errors.contains("Dockerfile:7"), "\(unfit)")
             }
         }
+
+        /// The committer's time, whatever the author's is.
+        @Test func theTimeOfACommit() async throws {
+            let script = """
+                git init -q -b main repo; cd repo; mkdir d; echo 1 > d/a; printf 'FROM scratch\\nCOPY . /\\n' > Dockerfile
+                cp Dockerfile d; git add .; git commit -qm one; git tag -am t v1
+                GIT_COMMITTER_DATE=2004-05-06T07:08:09Z git commit -q --allow-empty -m two
+                """
+            try await GitServer.with(script) { server in
+                let repository = server.address("repo")
+                let main = try scratchDirectory(
+                    "epoch-git",
+                    [
+                        "Dockerfile": """
+                        FROM scratch AS from-git
+                        ARG REF=main
+                        ADD \(repository)#$REF /
+                        FROM scratch
+                        COPY Dockerfile /
+                        """
+                    ])
+                let (first, second) = ("2001-02-03T04:05:06Z", "2004-05-06T07:08:09Z")
+                for (arguments, expected) in [
+                    (["SOURCE_DATE_EPOCH=context", repository], second),
+                    (["SOURCE_DATE_EPOCH=context", repository + "#v1:d"], first),
+                    (["SOURCE_DATE_EPOCH=from-git", main], second),
+                    (["SOURCE_DATE_EPOCH=From-Git", "--build-arg", "REF=v1", main], first),
+                    (["SOURCE_DATE_EPOCH=src", "--build-context", "src=\(repository)?keep-git-dir#v1", main], first),
+                ] {
+                    let place = try scratchDirectory("epoch-git-out")
+                    let built = try await Lab.start(
+                        ["build", "-q", "-o", "type=tar,dest=\(place)/x.tar", "--build-arg"] + arguments
+                    ).wait()
+                    try expectSuccess(built)
+                    let id = built.output.trimmingCharacters(in: .whitespacesAndNewlines)
+                    let inspected = try await Lab.stagerun("inspect", id)
+                    #expect(inspected.output.contains("\"Created\": \"\(expected)\""), "\(arguments) \(inspected)")
+                    let listed = try await command(
+                        "sh", "-c",
+                        "TZ=UTC tar --full-time -tvf \(place)/x.tar Dockerfile | awk '{print $4\"T\"$5\"Z\"}'")
+                    #expect(listed.output == expected + "\n", "\(arguments) \(listed)")
+                }
+            }
+        }
+
+        /// An archive without a time of its own has its newest file's. One that breaks off has none to be believed.
+        @Test func theTimeOfABrokenArchive() async throws {
+            let files = try scratchDirectory("epoch-broken", ["f": "f\n", "none": "no archive\n"])
+            let pack = "touch -d '2001-02-03 04:05:06 UTC' f && head -c 200000 /dev/urandom > r && touch -d @5 r"
+            try expectSuccess(
+                try await command(
+                    "sh", "-c", "\(pack) && tar -czf whole.tar.gz f r && head -c 90000 whole.tar.gz > cut.tar.gz",
+                    directory: files))
+            try await WebServer.with(files) { server in
+                func build(_ name: String) async throws -> Outcome {
+                    let main = try scratchDirectory(
+                        "epoch-broken",
+                        [
+                            "Dockerfile":
+                                "FROM scratch AS s\nADD \(server.address)/untimed/\(name) /\nFROM scratch\nCOPY Dockerfile /\n"
+                        ])
+                    return try await Lab.stagerun("build", "-q", "--build-arg", "SOURCE_DATE_EPOCH=s", main)
+                }
+                let whole = try await build("whole.tar.gz")
+                try expectSuccess(whole)
+                let id = whole.output.trimmingCharacters(in: .whitespacesAndNewlines)
+                #expect(try await Lab.stagerun("inspect", id).output.contains("2001-02-03T04:05:06Z"))
+                try expectSuccess(try await build("none"))
+                let cut = try await build("cut.tar.gz")
+                #expect(cut.status == 1, "\(cut)")
+                #expect(
+                    cut.errors.contains("untimed/cut.tar.gz, which SOURCE_DATE_EPOCH takes its time from"), "\(cut)")
+            }
+        }
     }
 }
