@@ -40,7 +40,7 @@ extension Failure {
         case let error as HTTPClientError: self.init(error, host: host, waitingFor: wait)
         case let error as NIOConnectionError:
             let isUnknown = error.connectionErrors.isEmpty && (error.dnsAError ?? error.dnsAAAAError) != nil
-            let cause = error.connectionErrors.first.map { RegistryError.printable("\($0.error)") } ?? detail
+            let cause = error.connectionErrors.first.map { Self.reason($0.error) } ?? detail
             self.init(isUnknown ? .nameNotResolved(host: host) : .unreachable(host: host, detail: cause), .unconnected)
         case is SocketAddressError: self.init(.nameNotResolved(host: host), .unconnected)
         case is NIOSSLError, is NIOSSLExtraError, is BoringSSLError:
@@ -50,15 +50,22 @@ extension Failure {
         case let error as IOError:
             let isUnconnected = [ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, ETIMEDOUT, EADDRNOTAVAIL].contains(
                 error.errnoCode)
+            let reason = Self.reason(error)
             self.init(
                 isUnconnected
-                    ? .unreachable(host: host, detail: detail) : .connectionBroken(host: host, detail: detail),
+                    ? .unreachable(host: host, detail: reason) : .connectionBroken(host: host, detail: reason),
                 isUnconnected ? .unconnected : .passing)
         case HTTPParserError.invalidEOFState:
             self.init(.connectionBroken(host: host, detail: "closed by the other side"), .passing)
         case is HTTPParserError: self.init(.protocolViolation(host: host, detail: detail))
         default: self.init(.connectionBroken(host: host, detail: detail), .passing)
         }
+    }
+
+    /// The system's own words where it is the system that says no.
+    private static func reason(_ error: any Error) -> String {
+        if let error = error as? IOError { return String(cString: strerror(error.errnoCode)) }
+        return RegistryError.printable("\(error)")
     }
 
     private init(_ error: HTTPClientError, host: String, waitingFor wait: RegistryError.Wait) {

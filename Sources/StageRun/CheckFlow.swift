@@ -151,7 +151,9 @@ extension BuildFlow {
         guard let options = try? lowering.checks(of: dockerfile), options.isError else { return }
         throw .failed(
             Examination.violationText(violated),
-            advice: "the check directive of the Dockerfile makes warnings errors")
+            advice: request.buildArguments["BUILDKIT_DOCKERFILE_CHECK"] == nil
+                ? "the check directive of the Dockerfile makes warnings errors"
+                : "the build argument BUILDKIT_DOCKERFILE_CHECK makes warnings errors")
     }
 }
 

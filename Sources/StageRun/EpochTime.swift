@@ -75,9 +75,8 @@ extension BuildFlow {
         let store = root.store
         // What is no archive has no time. One that breaks off would have another than it says.
         let unpacked = try await root.blocking { () throws(StageRunError) in
-            do throws(ImageError) { return try ArchiveReader.tree(of: file.digest, in: store) } catch {
-                if case .store(let error) = error { throw .store(error) }
-                throw .failed("\(address.shown), which SOURCE_DATE_EPOCH takes its time from: \(error)")
+            try unpacking("\(address.shown), which SOURCE_DATE_EPOCH takes its time from") { () throws(ImageError) in
+                try ArchiveReader.tree(of: file.digest, in: store)
             }
         }
         guard let unpacked else { return nil }

@@ -113,10 +113,15 @@ struct GitCommand: Sendable {
         return result
     }
 
+    /// How lines begin that are true of every failure.
+    private static let commonplaces = [
+        "hint:", "Please make sure you have the correct access rights", "and the repository exists.",
+    ]
+
     /// The last lines that say something, without passwords of addresses.
     private func reason(_ outcome: ToolProcess.Outcome) -> String {
-        let lines = String(decoding: outcome.errors.suffix(4096), as: UTF8.self).split(separator: "\n")
-            .filter { !$0.hasPrefix("hint:") }.suffix(3)
+        let lines = String(decoding: outcome.errors.suffix(4096), as: UTF8.self).split(whereSeparator: \.isNewline)
+            .filter { line in !Self.commonplaces.contains { line.hasPrefix($0) } }.suffix(3)
         let words = lines.joined(separator: "; ").split(separator: " ", omittingEmptySubsequences: false).map(Self.bare)
         let text = words.joined(separator: " ")
         if outcome.status == 127 { return "there is no git on this machine; install it" }

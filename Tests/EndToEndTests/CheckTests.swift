@@ -46,6 +46,12 @@ extension EndToEnd {
                 "build", "--progress=plain", "--build-arg", "BUILDKIT_DOCKERFILE_CHECK=skip=all", place)
             #expect(quiet.status == 0)
             #expect(!quiet.errors.contains("UndefinedVar"))
+            // Who made errors of them is named.
+            #expect(outcome.errors.contains("the check directive of the Dockerfile makes warnings errors"))
+            let asked = try await Lab.stagerun(
+                "build", "--build-arg", "BUILDKIT_DOCKERFILE_CHECK=error=true;skip=UndefinedVar", place)
+            #expect(asked.errors.contains("lint violation found for rules: MaintainerDeprecated\n"), "\(asked)")
+            #expect(asked.errors.contains("the build argument BUILDKIT_DOCKERFILE_CHECK makes warnings errors"))
         }
 
         @Test func anErrorIsToldWithWhatWasFoundBefore() async throws {

@@ -131,6 +131,25 @@ extension EndToEnd {
             }
         }
 
+        /// What git says is told on one line, from the line that has the reason.
+        @Test func whyARepositoryCannotBeReached() async throws {
+            let port = try freePort()
+            for (address, part) in [
+                (
+                    "git@nobody.invalid:r",
+                    "hostname nobody.invalid: Name or service not known; fatal: Could not read from"
+                ),
+                ("http://127.0.0.1:\(port)/r.git", "127.0.0.1 port \(port)"), ("git://127.0.0.1:\(port)/r", "refused"),
+            ] {
+                let shown = try await Lab.refusal([address])
+                let error = shown.split(whereSeparator: \.isNewline).filter {
+                    $0.hasPrefix("error: cannot reach \(address): ")
+                }
+                #expect(error.count == 1 && error.allSatisfy { $0.contains(part) }, "\(shown)")
+                #expect(!shown.contains("correct access rights"), "\(shown)")
+            }
+        }
+
         // MARK: Credentials
 
         /// A token is for its host: not for a submodule's, and not for where a redirect leads.

@@ -104,7 +104,7 @@ import Testing
             return
         }
         #expect(host == registry.host)
-        #expect(detail.contains("refused"))
+        #expect(detail == "Connection refused")
     }
 
     @Test func aNameThatDoesNotExist() async throws {
