@@ -27,6 +27,8 @@ private struct RecordedBench {
     let expected: [String: [String]]
     /// The facts of the base image, which no case repeats.
     let base: [String]
+    /// Cache mounts are new ones: what an earlier run left in a root that is kept would be there.
+    private let caches = "BUILDKIT_CACHE_MOUNT_NS=\(UUID())"
 
     init() async throws {
         context = try await ComparisonContext()
@@ -68,7 +70,8 @@ private struct RecordedBench {
         let directory = try await prepared(example, in: place)
         let script =
             #"set -f; exec "$0" build --progress plain -f "$TMP/Dockerfile" -o "type=oci,dest=$TMP/image,tar=false" "#
-        let words = (example.mayUseCache ? [] : ["--no-cache"]) + example.arguments + [#""$CTX""#]
+        let words =
+            ["--build-arg", caches] + (example.mayUseCache ? [] : ["--no-cache"]) + example.arguments + [#""$CTX""#]
         let built = try await RunningCommand(
             ["sh", "-c", script + words.joined(separator: " "), Lab.binary], directory: directory,
             environment: ["STAGERUN_ROOT": Lab.store, "CTX": directory, "TMP": place]
