@@ -85,6 +85,7 @@ struct InstructionSyntax {
 
     private func blankSeparated(_ rest: Range<Int>) -> [Word] {
         var words: [Word] = []
+        words.reserveCapacity(min(64, 1 + bytes[rest].reduce(0) { $0 + (Blank.separates($1) ? 1 : 0) }))
         var start = rest.lowerBound
         while start < rest.upperBound {
             var end = start

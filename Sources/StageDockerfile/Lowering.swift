@@ -116,7 +116,7 @@ struct LoweringRound {
         if progress[index] == nil {
             progress[index] = .open
             // All that is written out is looked for at once, so that one round asks for as many images as can be.
-            let references = try writtenReferences(stage.instructions, in: index, base)
+            let references = try writtenReferences(of: index, base)
             needed += references.filter { progress[$0] == nil && !needed.contains($0) }
             if !needed.isEmpty { return needed }
         }
@@ -126,7 +126,9 @@ struct LoweringRound {
         }
         let triggers = try triggers(stage, base)
         let instructions = triggers.isEmpty ? stage.instructions : triggers + stage.instructions
-        let references = try references(instructions, start)
+        let names =
+            triggers.isEmpty ? layout.sourceNames[index] : StageLayout.sourceNames(of: instructions)
+        let references = try names.isEmpty ? References() : references(instructions, names, start)
         needed = references.stages.filter { progress[$0] == nil || progress[$0] == .open }
         if !needed.isEmpty { return needed }
         guard references.areThere else {
@@ -248,14 +250,13 @@ struct LoweringRound {
 
     /// The stages that `--from` names without variables; images among them are asked for.
     private mutating func writtenReferences(
-        _ instructions: [ParsedInstruction], in index: Int, _ base: (reference: SourceReference, platform: Platform)
+        of index: Int, _ base: (reference: SourceReference, platform: Platform)
     ) throws(DockerfileError) -> [Int] {
         if case .image(let name) = base.reference {
             _ = image(name, base.platform, at: layout.stages[index].from.base.range)
         }
         var found: [Int] = []
-        let names = instructions.flatMap(\.command.sourceNames)
-        for from in names where !from.text.utf8.contains(UInt8(ascii: "$")) {
+        for from in layout.sourceNames[index] where !from.text.utf8.contains(UInt8(ascii: "$")) {
             let name = try StageLowering.sourceName(from, scope, Variables())
             switch try layout.source(name, in: index, at: from.range) {
             case .stage(let stage): if !found.contains(stage) { found.append(stage) }
@@ -274,30 +275,34 @@ struct LoweringRound {
 
     /// Everything that `--from` names, with the variables as they are at each instruction.
     private mutating func references(
-        _ instructions: [ParsedInstruction], _ start: StageState
+        _ instructions: [ParsedInstruction], _ names: [Word], _ start: StageState
     ) throws(DockerfileError) -> References {
         var found = References()
-        let names = instructions.flatMap(\.command.sourceNames)
-        if names.isEmpty { return found }
-        let isDynamic = names.contains { $0.text.utf8.contains(UInt8(ascii: "$")) }
-        var rehearsal =
-            isDynamic
-            ? StageLowering(
-                layout: layout, scope: scope, state: start, graph: GraphAssembly(), warnings: [],
-                allowance: allowance, spelling: spelling, filesystems: [:]) : nil
+        guard names.contains(where: { $0.text.utf8.contains(UInt8(ascii: "$")) }) else {
+            for from in names { try add(from, start.index, start.variables, to: &found) }
+            return found
+        }
+        var rehearsal = StageLowering(
+            layout: layout, scope: scope, state: start, graph: GraphAssembly(), warnings: [], allowance: allowance,
+            spelling: spelling, filesystems: [:])
         for instruction in instructions {
             switch instruction.command {
-            case .argument, .environment: try rehearsal?.lower(instruction)
+            case .argument, .environment: try rehearsal.lower(instruction)
             case .copy, .run:
                 for from in instruction.command.sourceNames {
-                    let name = try StageLowering.sourceName(
-                        from, scope, rehearsal?.state.variables ?? start.variables)
-                    try add(try layout.source(name, in: start.index, at: from.range), from.range, to: &found)
+                    try add(from, start.index, rehearsal.state.variables, to: &found)
                 }
             default: break
             }
         }
         return found
+    }
+
+    private mutating func add(
+        _ from: Word, _ stage: Int, _ variables: Variables, to found: inout References
+    ) throws(DockerfileError) {
+        let name = try StageLowering.sourceName(from, scope, variables)
+        try add(try layout.source(name, in: stage, at: from.range), from.range, to: &found)
     }
 
     private mutating func add(

@@ -13,6 +13,8 @@ enum SourceReference: Hashable {
 
 struct StageLayout {
     let stages: [Stage]
+    /// What the `--from` and `from=` of each stage name, as it is written.
+    let sourceNames: [[Word]]
     /// Every stage of a name, in order.
     private let byName: [String: [Int]]
     private let contexts: [String: NamedContext]
@@ -20,15 +22,29 @@ struct StageLayout {
     init(_ dockerfile: Dockerfile, contexts: [String: NamedContext] = [:]) {
         self.contexts = contexts
         // A stage whose name is a context's is that context: what it would do is not looked at.
-        stages = dockerfile.stages.map { stage in
+        let stages = dockerfile.stages.map { stage in
             guard let name = stage.name, contexts[name] != nil else { return stage }
             var replaced = stage
             replaced.instructions = []
             return replaced
         }
+        self.stages = stages
+        sourceNames = stages.map { Self.sourceNames(of: $0.instructions) }
         var byName: [String: [Int]] = [:]
         for stage in dockerfile.stages { if let name = stage.name { byName[name, default: []].append(stage.index) } }
         self.byName = byName
+    }
+
+    /// What the `--from` and `from=` of the instructions name.
+    static func sourceNames(of instructions: [ParsedInstruction]) -> [Word] {
+        var names: [Word] = []
+        for instruction in instructions {
+            switch instruction.command {
+            case .copy, .run: names += instruction.command.sourceNames
+            default: break
+            }
+        }
+        return names
     }
 
     /// What a context of that name stands for; nil when there is none.
@@ -113,7 +129,7 @@ struct StageLayout {
 
     /// The stages that the `--from` of a stage name, as far as they are written without variables.
     func dependencies(of index: Int) -> [Dependency] {
-        stages[index].instructions.flatMap(\.command.sourceNames).compactMap { from in
+        sourceNames[index].compactMap { from in
             stage(named: from.text).map { Dependency(stage: $0, range: from.range) }
         }
     }
@@ -166,9 +182,7 @@ struct StageLayout {
 
     private func writtenReferences(of index: Int) -> [Int] {
         var names: [String] = [stages[index].from.base.text]
-        for instruction in stages[index].instructions {
-            names += instruction.command.sourceNames.map(\.text)
-        }
+        names += sourceNames[index].map(\.text)
         return names.compactMap(stage(named:))
     }
 }

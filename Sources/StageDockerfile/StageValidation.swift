@@ -8,11 +8,9 @@ extension LoweringRound {
     func validateStages() throws(DockerfileError) {
         for stage in layout.stages { _ = try base(of: stage) }
         for stage in layout.stages {
-            for instruction in stage.instructions {
-                for from in instruction.command.sourceNames where !from.text.utf8.contains(UInt8(ascii: "$")) {
-                    let name = try StageLowering.sourceName(from, scope, Variables())
-                    try layout.validate(source: name, at: from.range)
-                }
+            for from in layout.sourceNames[stage.index] where !from.text.utf8.contains(UInt8(ascii: "$")) {
+                let name = try StageLowering.sourceName(from, scope, Variables())
+                try layout.validate(source: name, at: from.range)
             }
         }
         try layout.validateOrder()
