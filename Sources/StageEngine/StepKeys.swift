@@ -1,4 +1,5 @@
-// How the key of each kind of step is made. Specs/cache-key.md lists the fields; changing one changes the format line.
+// How the key of each kind of step is made. Specs/cache-key.md lists the fields; changing one, or what
+// a step of some fields leaves, changes the format line.
 
 import StageGraph
 import StageHash
@@ -14,7 +15,7 @@ extension KeyEncoder {
         _ operation: Operation, inputs: [TreeRef], selection: CopySelection?, mounted: [Int: Entry] = [:],
         platform: Platform
     ) {
-        self.init(format: "stagerun step 1")
+        self.init(format: "stagerun step 2")
         switch operation {
         case .own(let own):
             field("operation", "own")

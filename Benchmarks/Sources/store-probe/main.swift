@@ -57,7 +57,8 @@ func fillSteps(_ path: String, count: Int) throws {
         let key = StepKey(Digest.of("step \(number)"))
         try store.keep(
             StepRecord(
-                key: key, walk: KeyWalk(text: ""), title: "RUN step \(number)", stage: "build", input: nil, result: tree,
+                key: key, walk: KeyWalk(text: ""), title: "RUN step \(number)", stage: "build", input: nil,
+                result: tree,
                 created: Timestamp(seconds: Int64(number), nanoseconds: 0), duration: 1_000_000_000, log: nil))
         if number % 1000 == 999 { try store.commit() }
     }
