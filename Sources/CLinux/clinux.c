@@ -89,6 +89,16 @@ void clinux_map_allocations_from(int size) {
 #endif
 }
 
+void clinux_keep_freed(int most, int step) {
+#ifdef M_TRIM_THRESHOLD
+    mallopt(M_TRIM_THRESHOLD, most);
+    mallopt(M_TOP_PAD, step);
+#else
+    (void)most;
+    (void)step;
+#endif
+}
+
 int clinux_fallocate(int fd, int mode, int64_t offset, int64_t length) { return fallocate(fd, mode, offset, length); }
 
 int clinux_lock_range(int fd, int kind, int64_t start, int64_t length) {

@@ -34,6 +34,8 @@ struct Stagerun: ParsableCommand {
         clinux_limit_arenas(1)
         // What is large goes back at once: between small things it would leave holes.
         clinux_map_allocations_from(512 << 10)
+        // With a limit of our own the allocator does not find one by itself any more: it would give back and take again.
+        clinux_keep_freed(8 << 20, 1 << 20)
         Interruption.block()
         let interruption = Interruption()
         let command = parsed(Array(CommandLine.arguments.dropFirst()))

@@ -67,6 +67,9 @@ void clinux_limit_arenas(int count);
 
 // Allocations of this many bytes and more get pages of their own, which go back to the system when they are freed.
 void clinux_map_allocations_from(int size);
+
+// So many freed bytes at most stay with the process at the end of its heap, which grows by `step` bytes at least.
+void clinux_keep_freed(int most, int step);
 int clinux_close_range(unsigned int first, unsigned int last, unsigned int flags);
 
 // Extended attributes of the entry `name` in `dirfd`, never following a symlink, by way of /proc/self/fd.
