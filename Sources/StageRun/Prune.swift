@@ -93,7 +93,7 @@ struct Pruning {
         var report = plan.report
         if request.dryRun {
             let predicted = try predict(plan, share)
-            report.freed = predicted.freed + plan.placeBytes
+            report.freed = predicted.freed + predicted.index + plan.placeBytes
             report.awaiting = predicted.awaiting
             report.after = report.before - min(report.before, report.freed)
         } else {

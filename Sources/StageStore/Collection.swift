@@ -22,6 +22,8 @@ public struct Removal: Sendable {
 public struct Collected: Sendable {
     /// Bytes that the packs take less.
     public var freed: UInt64 = 0
+    /// Bytes that the index takes less.
+    public var index: UInt64 = 0
     /// Bytes of contents that go when the processes end that may still need them.
     public var awaiting: UInt64 = 0
 
@@ -63,6 +65,7 @@ extension Store {
         collected.awaiting = staying
         if removed == 0 && !always { return collected }
         collected.freed = try PackSweep(store: self, deadShare: deadShare).run()
+        collected.index = try giveBackIndexSpace(share: 0.5)
         forgetDirectories()
         letGoOfPacks()
         return collected

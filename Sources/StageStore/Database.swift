@@ -12,7 +12,7 @@ import Synchronization
 ///
 /// `@unchecked Sendable`: LMDB environments may be used from any thread (opened with MDB_NOTLS); nothing else is mutable.
 final class Database: @unchecked Sendable {
-    private let environment: OpaquePointer
+    let environment: OpaquePointer
     private let handles: [MDB_dbi]
 
     private let identity: Identity
@@ -221,7 +221,7 @@ final class Database: @unchecked Sendable {
     }
 
     struct ReadTransaction: ~Copyable {
-        fileprivate let raw: OpaquePointer
+        let raw: OpaquePointer
         fileprivate let database: Database
 
         /// Which state of the index this is: one more with each write.
@@ -325,7 +325,7 @@ final class Database: @unchecked Sendable {
     }
 }
 
-private func check(_ status: CInt, _ operation: String) throws(StoreError) {
+func check(_ status: CInt, _ operation: String) throws(StoreError) {
     if status == 0 { return }
     // Positive codes are errno, negative ones LMDB's own.
     if status > 0 { throw .system(SystemError("index \(operation)", errno: status)) }

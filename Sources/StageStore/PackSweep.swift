@@ -274,6 +274,8 @@ extension Store {
         for roots in kept { census.graph.mark(roots.vertices, in: &seen) { _ in } }
         var collected = Collected()
         var live: [UInt64: UInt64] = [:]
+        let gone = seen.prefix(census.graph.count).reduce(0) { $0 + ($1 ? 0 : 1) }
+        collected.index = try predictIndexSpace(gone, of: census.graph.count)
         do throws(SystemError) {
             let isNeeded = try leases.isHeld(before: census.generation + 1)
             for (number, row) in census.graph.rows.enumerated() where row.pack >= 0 {

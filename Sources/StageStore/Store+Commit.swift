@@ -23,6 +23,9 @@ extension Store {
         if state.withLock({ $0.complete.count }) >= Self.openPacks { try commit(values: false) }
     }
 
+    /// So many new contents may have changed every page of the index: each is written anew, and what it was before is free.
+    private static let manyContents = 1000
+
     private struct PackEnd {
         let id: UInt64
         let end: UInt64
@@ -142,5 +145,7 @@ extension Store {
             for (key, value) in batch.values { try transaction.put(key.table, key.key, value) }
             try self.rescue(batch, in: transaction)
         }
+        // What was to be kept is kept: where this fails, the next commit says why.
+        if batch.contents.count >= Self.manyContents { _ = try? giveBackIndexSpace(share: 0.25) }
     }
 }

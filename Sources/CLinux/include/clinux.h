@@ -49,6 +49,8 @@ int clinux_pidfd_open(int pid, unsigned int flags);
 int clinux_pidfd_send_signal(int pidfd, int signal);
 long clinux_copy_file_range(int in, int out, size_t length);
 int clinux_fallocate(int fd, int mode, int64_t offset, int64_t length);
+// Gives the blocks below a part of the file back: it reads as zeros from then on.
+int clinux_punch_hole(int fd, int64_t offset, int64_t length);
 // Lets the kernel begin to write a part of the file to its disk. No promise: only a sync makes it durable.
 void clinux_start_writeback(int fd, int64_t offset, int64_t length);
 // One write past the page cache: address, size and offset in whole pages. EINVAL where the filesystem cannot. Nobody else may use

@@ -187,6 +187,22 @@ int ftruncate(int fd, off_t size) {
 }
 int ftruncate64(int fd, off_t size) { return ftruncate(fd, size); }
 
+// A hole reads as zeros: to whoever looks at the file it is a write of them.
+int fallocate(int fd, int mode, off_t offset, off_t length) {
+    REAL(fallocate);
+    char path[4096];
+    if (!path_of(fd, path)) return real(fd, mode, offset, length);
+    if (fails()) return -1;
+    const int result = real(fd, mode, offset, length);
+    if (result != 0 || !(mode & FALLOC_FL_PUNCH_HOLE)) return result;
+    void *zeros = calloc(1, (size_t)length);
+    if (!zeros) abort();
+    note('W', 0, identity(fd), (uint64_t)offset, path, zeros, (size_t)length);
+    free(zeros);
+    return 0;
+}
+int fallocate64(int fd, int mode, off_t offset, off_t length) { return fallocate(fd, mode, offset, length); }
+
 static int opened(int directory, const char *name, int flags, mode_t mode) {
     char path[4096];
     if (!(flags & O_CREAT) || !path_at(directory, name, path))

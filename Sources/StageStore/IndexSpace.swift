@@ -1,0 +1,165 @@
+// Room in the index's file that nothing uses. LMDB keeps the pages that become free for later and its file never shrinks; here
+// the blocks below such pages go back to the filesystem. The file keeps its length, and LMDB, which never reads a free
+// page, takes one again by writing all of it. Specs/store-format.md, "Free pages".
+
+import CLMDB
+import CLinux
+import Glibc
+import StageSystem
+
+/// What the index's file takes, in bytes.
+struct IndexSpace: Sendable {
+    /// Blocks on the disk.
+    var allocated: UInt64
+    /// Pages in use.
+    var live: UInt64
+
+    /// What could go back.
+    var spare: UInt64 { allocated - min(allocated, live) }
+}
+
+extension Database {
+    private static let page: UInt64 = 4096
+    /// What a commit of a few steps takes stays with the file, so that there is room for it where the disk has none.
+    private static let reserve = 32
+
+    /// The list of free pages is LMDB's table 0: a number of a transaction leads to the pages that were free from it on.
+    private static let freeTable: MDB_dbi = 0
+
+    func space() throws(StoreError) -> IndexSpace {
+        try read { transaction throws(StoreError) in
+            var info = MDB_envinfo()
+            try check(mdb_env_info(environment, &info), "look at")
+            var free: UInt64 = 0
+            try Self.eachFreeList(transaction.raw) { _, pages in free += UInt64(pages.count) }
+            let allocated: UInt64
+            let fd = try file()
+            do throws(SystemError) { allocated = try statDescriptor(fd, "data.mdb").blocks * 512 } catch {
+                throw .system(error)
+            }
+            let pages = UInt64(info.me_last_pgno) + 1
+            return IndexSpace(allocated: allocated, live: (pages - min(pages, free)) * Self.page)
+        }
+    }
+
+    /// Gives the blocks below free pages back, but for a few. Gives their bytes; 0 where the filesystem cannot.
+    ///
+    /// Free from a transaction on means: no state from that one on has the page. A crash falls back by one state at most, and a
+    /// reader keeps the state that it began with; so pages go that are free from before the oldest of these. That is LMDB's own rule
+    /// for pages that it writes over. Nobody does meanwhile, as the writer's lock is held.
+    func giveBackFreePages() throws(StoreError) -> UInt64 {
+        // What the last commit freed belongs to the state before it: one more, and it belongs to none that counts.
+        try write { transaction throws(StoreError) in
+            let state = UInt64(transaction.previousState)
+            try transaction.put(.facts, Array("space".utf8), withUnsafeBytes(of: state.littleEndian) { Array($0) })
+        }
+        var dead: CInt = 0
+        try check(mdb_reader_check(environment, &dead), "check readers")
+        var lock: OpaquePointer?
+        try check(mdb_txn_begin(environment, nil, 0, &lock), "write")
+        defer { mdb_txn_abort(lock) }
+        // A list that is damaged could name what is in use.
+        let isSound: Bool
+        let fd = try file()
+        do throws(SystemError) { isSound = try IndexPages(fd, keepsPairs: false).problems.isEmpty } catch {
+            throw .system(error)
+        }
+        guard isSound else { return 0 }
+        let pages = try read { transaction throws(StoreError) in
+            let oldest = min(oldestReader(), UInt64(transaction.state))
+            var pages: [UInt64] = []
+            try Self.eachFreeList(transaction.raw) { state, free in if state < oldest { pages += free } }
+            return pages.sorted()
+        }
+        return try punch(pages.dropFirst(Self.reserve))
+    }
+
+    private func punch(_ pages: ArraySlice<UInt64>) throws(StoreError) -> UInt64 {
+        let before = try space().allocated
+        let fd = try file()
+        var rest = pages
+        while let first = rest.popFirst() {
+            var end = first + 1
+            while rest.first == end {
+                rest.removeFirst()
+                end += 1
+            }
+            // What cannot go back stays for what comes later: nothing has failed.
+            if clinux_punch_hole(fd, Int64(first * Self.page), Int64((end - first) * Self.page)) != 0 { break }
+        }
+        let after = try space().allocated
+        return before - min(before, after)
+    }
+
+    private func file() throws(StoreError) -> CInt {
+        var fd: mdb_filehandle_t = -1
+        try check(mdb_env_get_fd(environment, &fd), "look at")
+        return fd
+    }
+
+    /// The oldest state that a reader of any process has; none reads where it is the greatest number.
+    private func oldestReader() -> UInt64 {
+        var oldest = UInt64.max
+        _ = withUnsafeMutablePointer(to: &oldest) { oldest in
+            // A heading, then a line a reader: process, thread, and the state, or "-" when it has none.
+            mdb_reader_list(
+                environment,
+                { line, context in
+                    guard let line, let oldest = context?.assumingMemoryBound(to: UInt64.self) else { return 0 }
+                    for row in String(cString: line).split(separator: "\n") {
+                        let words = row.split(separator: " ")
+                        guard words.count == 3, UInt64(words[0]) != nil, words[2] != "-" else { continue }
+                        // What makes no sense keeps everything.
+                        oldest.pointee = min(oldest.pointee, UInt64(words[2]) ?? 0)
+                    }
+                    return 0
+                }, oldest)
+        }
+        return oldest
+    }
+
+    /// Calls `body` with each list of free pages.
+    private static func eachFreeList(
+        _ transaction: OpaquePointer, _ body: (_ state: UInt64, _ pages: UnsafeBufferPointer<UInt64>) -> Void
+    ) throws(StoreError) {
+        var cursor: OpaquePointer?
+        try check(mdb_cursor_open(transaction, freeTable, &cursor), "list free pages")
+        defer { mdb_cursor_close(cursor) }
+        var key = MDB_val()
+        var value = MDB_val()
+        var status = mdb_cursor_get(cursor, &key, &value, MDB_FIRST)
+        while status == 0 {
+            let list = UnsafeRawBufferPointer(start: value.mv_data, count: value.mv_size)
+            // A count, and as many numbers; there may be room behind them.
+            let count = list.count >= 8 ? list.loadUnaligned(as: UInt64.self) : UInt64.max
+            guard key.mv_size == 8, let state = key.mv_data?.loadUnaligned(as: UInt64.self), count < list.count / 8
+            else { throw .corrupt("the index's list of free pages does not hold") }
+            let numbers = UnsafeRawBufferPointer(rebasing: list[8..<(8 + 8 * Int(count))])
+            body(state, numbers.bindMemory(to: UInt64.self))
+            status = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)
+        }
+        if status != MDB_NOTFOUND { try check(status, "list free pages") }
+    }
+}
+
+extension Store {
+    /// What of the index would go back when `gone` of its `all` contents go: to within what pages are filled.
+    func predictIndexSpace(_ gone: Int, of all: Int) throws(StoreError) -> UInt64 {
+        let space = try database.space()
+        guard space.allocated >= Self.leastSpare, gone > 0, all > 0 else { return 0 }
+        // LMDB joins pages that are less than a quarter full; what is moved about on the way is given back by itself.
+        let left = Double(all - gone) / Double(all)
+        let live = Double(space.live) * (left < 0.3 ? 2 * left : 1)
+        return space.allocated - min(space.allocated, UInt64(live))
+    }
+
+    /// Gives room in the index back when it is at least `share` of what that takes, and 1 MiB. Gives the bytes.
+    @discardableResult
+    func giveBackIndexSpace(share: Double) throws(StoreError) -> UInt64 {
+        let space = try database.space()
+        guard space.spare >= Self.leastSpare, Double(space.spare) >= share * Double(space.allocated) else { return 0 }
+        return try database.giveBackFreePages()
+    }
+
+    private static let leastSpare: UInt64 = 1 << 20
+}
