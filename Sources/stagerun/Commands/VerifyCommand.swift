@@ -9,6 +9,8 @@ struct VerifyCommand: StageCommand {
         discussion: """
             The exit status is 1 when something is wrong; with --repair, when something is left that cannot be made again.
 
+            Cache mounts are not looked at: commands write there as they like, and nothing says what should be in them.
+
             Example:
               stagerun verify --repair
             """)
