@@ -44,7 +44,8 @@ struct BuildRun {
         self.sources = sources
         self.worker = worker
         self.history = history
-        loads = Self.loads(of: graph.steps, worker.performers)
+        let own = worker.performers.mapValues(\.load)
+        loads = graph.steps.map { $0.operation.load(own) }
         schedule = Schedule(costs: loads.map(\.seconds), weights: loads.map(\.weight), limit: jobs) { step, take in
             for input in graph.steps[step].inputs { take(input.index) }
         }
@@ -52,19 +53,6 @@ struct BuildRun {
         trees = [TreeRef?](repeating: nil, count: graph.steps.count)
         keys = [StepKey?](repeating: nil, count: graph.steps.count)
         keyed = [KeyedStep?](repeating: nil, count: graph.steps.count)
-    }
-
-    private static func loads(of steps: [Step], _ performers: [String: any StepPerformer]) -> [StepLoad] {
-        let own = performers.mapValues(\.load)
-        // Steps of one kind often follow each other.
-        var last: (kind: String, load: StepLoad)?
-        return steps.map { step in
-            guard case .own(let operation) = step.operation else { return step.operation.load(own) }
-            if let last, last.kind == operation.kind { return last.load }
-            let load = step.operation.load(own)
-            last = (operation.kind, load)
-            return load
-        }
     }
 
     /// Does all steps, and records what became of them.

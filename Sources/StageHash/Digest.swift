@@ -46,7 +46,7 @@ public struct Digest: Hashable, Comparable, Sendable, Codable, CustomStringConve
 
     /// The digest of `bytes`.
     public static func of(_ bytes: UnsafeRawBufferPointer) -> Digest {
-        if hashesTwo && bytes.count <= smallMessage { return ofSmall(bytes) }
+        if hasSHAExtensions && bytes.count <= smallMessage { return ofSmall(bytes) }
         var hasher = DigestHasher()
         hasher.update(bytes)
         return hasher.finalize()
@@ -74,7 +74,7 @@ public struct Digest: Hashable, Comparable, Sendable, Codable, CustomStringConve
     public static func of(
         _ first: UnsafeRawBufferPointer, _ second: UnsafeRawBufferPointer
     ) -> (first: Digest, second: Digest) {
-        guard hashesTwo else { return (of(first), of(second)) }
+        guard hasSHAExtensions else { return (of(first), of(second)) }
         return withUnsafeTemporaryAllocation(byteCount: 64, alignment: 8) { out in
             let bytes = out.assumingMemoryBound(to: UInt8.self)
             csha256_two(
@@ -103,7 +103,7 @@ public struct Digest: Hashable, Comparable, Sendable, Codable, CustomStringConve
     }
 
     /// Whether the processor has SHA extensions.
-    static let hashesTwo = csha256_available() != 0
+    static let hasSHAExtensions = csha256_available() != 0
 
     /// The digest of the UTF-8 of `text`.
     public static func of(_ text: String) -> Digest { of(Array(text.utf8)) }

@@ -9,7 +9,7 @@ public struct PartsHasher: Sendable {
     private var plain: DigestHasher?
 
     public init() {
-        if Digest.hashesTwo { csha256_begin(&stream) } else { plain = DigestHasher() }
+        if Digest.hasSHAExtensions { csha256_begin(&stream) } else { plain = DigestHasher() }
     }
 
     /// Feeds `bytes`, and gives the digest of each of `parts`, which may be any bytes.

@@ -83,7 +83,7 @@ extension BuildFlow {
     private func inputs(from spool: SpoolFile, name: String) async throws(StageRunError) -> BuildInputs {
         let store = root.store
         let tree = try await root.blocking { () throws(StageRunError) in
-            try unpacking(name) { () throws(ImageError) in try ArchiveReader.tree(of: spool, named: name, in: store) }
+            try imaging(name) { () throws(ImageError) in try ArchiveReader.tree(of: spool, named: name, in: store) }
         }
         if let tree { return try await inputs(in: tree, name: name) }
         guard request.dockerfile == nil else {
@@ -104,7 +104,7 @@ extension BuildFlow {
             // An archive that breaks off is no Dockerfile: what is wrong with it is said.
             return (
                 file.digest,
-                try unpacking(name) { () throws(ImageError) in try ArchiveReader.tree(of: file.digest, in: store) }
+                try imaging(name) { () throws(ImageError) in try ArchiveReader.tree(of: file.digest, in: store) }
             )
         }
         if let context = unpacked.1 { return try await inputs(in: context, name: name) }
@@ -164,14 +164,6 @@ extension BuildFlow {
         } catch { throw .store(error) }
         throw .failed(
             "no \(names[0]) in \(name)", advice: "name it with -f FILE, relative to the top of the context")
-    }
-}
-
-/// What is wrong with an archive, with the archive's name.
-func unpacking<R>(_ name: String, _ body: () throws(ImageError) -> R) throws(StageRunError) -> R {
-    do throws(ImageError) { return try body() } catch {
-        if case .store(let error) = error { throw .store(error) }
-        throw .failed("\(name): \(error)")
     }
 }
 

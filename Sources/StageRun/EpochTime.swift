@@ -75,7 +75,7 @@ extension BuildFlow {
         let store = root.store
         // What is no archive has no time. One that breaks off would have another than it says.
         let unpacked = try await root.blocking { () throws(StageRunError) in
-            try unpacking("\(address.shown), which SOURCE_DATE_EPOCH takes its time from") { () throws(ImageError) in
+            try imaging("\(address.shown), which SOURCE_DATE_EPOCH takes its time from") { () throws(ImageError) in
                 try ArchiveReader.tree(of: file.digest, in: store)
             }
         }

@@ -123,11 +123,11 @@ extension StageRoot {
     }
 }
 
-/// Lets an image error out as one of the facade.
-func imaging<R>(_ body: () throws(ImageError) -> R) throws(StageRunError) -> R {
+/// Lets an image error out as one of the facade, with the name of what it is about.
+func imaging<R>(_ subject: String? = nil, _ body: () throws(ImageError) -> R) throws(StageRunError) -> R {
     do throws(ImageError) { return try body() } catch {
         if case .store(let error) = error { throw .store(error) }
-        throw .failed(error.description)
+        throw .failed(subject.map { "\($0): \(error)" } ?? error.description)
     }
 }
 

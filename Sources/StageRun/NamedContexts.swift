@@ -58,7 +58,7 @@ extension BuildFlow {
         let (store, directory) = (root.store, root.path + "/tmp")
         do {
             let tree = try await root.blocking { () throws(StageRunError) in
-                try unpacking(path) { () throws(ImageError) in
+                try imaging(path) { () throws(ImageError) in
                     try ArchiveReader.tree(
                         of: SpoolFile(copying: path, in: directory), named: path, in: store)
                 }

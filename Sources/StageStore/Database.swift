@@ -341,7 +341,7 @@ private func count(_ transaction: OpaquePointer, _ handle: MDB_dbi, _ table: Tab
     return figures.ms_entries
 }
 
-private func bytes(of value: MDB_val) -> UnsafeRawBufferPointer {
+func bytes(of value: MDB_val) -> UnsafeRawBufferPointer {
     UnsafeRawBufferPointer(start: value.mv_data, count: value.mv_size)
 }
 
@@ -383,13 +383,13 @@ private func get<R>(
     return body(bytes(of: value))
 }
 
-/// Goes through all pairs as they are stored, in key order.
-private func eachPair(
-    _ transaction: OpaquePointer, _ handle: MDB_dbi, _ table: Table,
+/// Goes through all pairs as they are stored, in key order. An error says that it was to list `what`.
+func eachPair(
+    _ transaction: OpaquePointer, _ handle: MDB_dbi, of what: String,
     _ body: (_ key: MDB_val, _ value: MDB_val) throws(StoreError) -> Void
 ) throws(StoreError) {
     var cursor: OpaquePointer?
-    try check(mdb_cursor_open(transaction, handle, &cursor), "list \(table.rawValue)")
+    try check(mdb_cursor_open(transaction, handle, &cursor), "list \(what)")
     defer { mdb_cursor_close(cursor) }
     var key = MDB_val()
     var value = MDB_val()
@@ -398,7 +398,7 @@ private func eachPair(
         try body(key, value)
         status = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)
     }
-    if status != MDB_NOTFOUND { try check(status, "list \(table.rawValue)") }
+    if status != MDB_NOTFOUND { try check(status, "list \(what)") }
 }
 
 /// All pairs as they are stored, in key order.
@@ -406,7 +406,7 @@ private func pairs(
     _ transaction: OpaquePointer, _ handle: MDB_dbi, _ table: Table
 ) throws(StoreError) -> [(key: [UInt8], value: [UInt8])] {
     var pairs: [(key: [UInt8], value: [UInt8])] = []
-    try eachPair(transaction, handle, table) { key, value throws(StoreError) in
+    try eachPair(transaction, handle, of: table.rawValue) { key, value throws(StoreError) in
         try checkBounds(value)
         pairs.append((Array(bytes(of: key)), Array(bytes(of: value))))
     }
@@ -419,7 +419,7 @@ private func visit(
     _ damaged: (([UInt8]) -> Void)?,
     _ body: (UnsafeRawBufferPointer, UnsafeRawBufferPointer) throws(StoreError) -> Void
 ) throws(StoreError) {
-    try eachPair(transaction, handle, table) { key, value throws(StoreError) in
+    try eachPair(transaction, handle, of: table.rawValue) { key, value throws(StoreError) in
         var isWithin = true
         if isSnapshot { do throws(StoreError) { try checkBounds(value) } catch { isWithin = false } }
         if isWithin, let content = CheckedValue.open(bytes(of: value), keyBytes: bytes(of: key)) {

@@ -32,14 +32,15 @@ extension Database {
             try check(mdb_env_info(environment, &info), "look at")
             var free: UInt64 = 0
             try Self.eachFreeList(transaction.raw) { _, pages in free += UInt64(pages.count) }
-            let allocated: UInt64
-            let fd = try file()
-            do throws(SystemError) { allocated = try statDescriptor(fd, "data.mdb").blocks * 512 } catch {
-                throw .system(error)
-            }
             let pages = UInt64(info.me_last_pgno) + 1
-            return IndexSpace(allocated: allocated, live: (pages - min(pages, free)) * Self.page)
+            return IndexSpace(allocated: try allocated(), live: (pages - min(pages, free)) * Self.page)
         }
+    }
+
+    /// The bytes of the file's blocks.
+    private func allocated() throws(StoreError) -> UInt64 {
+        let fd = try file()
+        do throws(SystemError) { return try statDescriptor(fd, "data.mdb").blocks * 512 } catch { throw .system(error) }
     }
 
     /// Gives the blocks below free pages back, but for a few. Gives their bytes; 0 where the filesystem cannot.
@@ -75,7 +76,7 @@ extension Database {
     }
 
     private func punch(_ pages: ArraySlice<UInt64>) throws(StoreError) -> UInt64 {
-        let before = try space().allocated
+        let before = try allocated()
         let fd = try file()
         var rest = pages
         while let first = rest.popFirst() {
@@ -87,7 +88,7 @@ extension Database {
             // What cannot go back stays for what comes later: nothing has failed.
             if clinux_punch_hole(fd, Int64(first * Self.page), Int64((end - first) * Self.page)) != 0 { break }
         }
-        let after = try space().allocated
+        let after = try allocated()
         return before - min(before, after)
     }
 
@@ -122,23 +123,15 @@ extension Database {
     private static func eachFreeList(
         _ transaction: OpaquePointer, _ body: (_ state: UInt64, _ pages: UnsafeBufferPointer<UInt64>) -> Void
     ) throws(StoreError) {
-        var cursor: OpaquePointer?
-        try check(mdb_cursor_open(transaction, freeTable, &cursor), "list free pages")
-        defer { mdb_cursor_close(cursor) }
-        var key = MDB_val()
-        var value = MDB_val()
-        var status = mdb_cursor_get(cursor, &key, &value, MDB_FIRST)
-        while status == 0 {
-            let list = UnsafeRawBufferPointer(start: value.mv_data, count: value.mv_size)
+        try eachPair(transaction, freeTable, of: "free pages") { key, value throws(StoreError) in
+            let list = bytes(of: value)
             // A count, and as many numbers; there may be room behind them.
             let count = list.count >= 8 ? list.loadUnaligned(as: UInt64.self) : UInt64.max
             guard key.mv_size == 8, let state = key.mv_data?.loadUnaligned(as: UInt64.self), count < list.count / 8
             else { throw .corrupt("the index's list of free pages does not hold") }
             let numbers = UnsafeRawBufferPointer(rebasing: list[8..<(8 + 8 * Int(count))])
             body(state, numbers.bindMemory(to: UInt64.self))
-            status = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)
         }
-        if status != MDB_NOTFOUND { try check(status, "list free pages") }
     }
 }
 

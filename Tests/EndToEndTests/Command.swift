@@ -100,6 +100,19 @@ final class RunningCommand: Sendable {
         return outcome
     }
 
+    /// Waits until a server answers, lets `body` use it, and stops it after that.
+    func serving<R>(_ answers: () async throws -> Bool, during body: () async throws -> R) async throws -> R {
+        let result: Result<R, any Error>
+        do {
+            for _ in 0..<400 where try await !answers() { try await Task.sleep(for: .milliseconds(25)) }
+            guard try await answers() else { throw LabFailure("\(command) does not answer: \(outputSoFar)") }
+            result = .success(try await body())
+        } catch { result = .failure(error) }
+        sendToGroup(SIGKILL)
+        _ = await wait()
+        return try result.get()
+    }
+
     private func contents(_ name: String) -> String {
         String(decoding: FileManager.default.contents(atPath: "\(streams)/\(name)") ?? Data(), as: UTF8.self)
     }

@@ -24,19 +24,13 @@ final class GitServer: Sendable {
     /// Runs `script` with nobody's configuration, in the directory of the repositories; `$1` is the port.
     static func with<R>(_ script: String, _ body: (GitServer) async throws -> R) async throws -> R {
         let server = try GitServer()
-        let result: Result<R, any Error>
-        do {
-            for _ in 0..<200 {
-                if try await command("bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/\(server.port)").succeeded { break }
-                try await Task.sleep(for: .milliseconds(20))
-            }
+        return try await server.daemon.serving {
+            try await command("bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/\(server.port)").succeeded
+        } during: {
             try expectSuccess(
                 try await command("bash", "-ec", prelude + script, "git", "\(server.port)", directory: server.place))
-            result = .success(try await body(server))
-        } catch { result = .failure(error) }
-        server.daemon.sendToGroup(SIGKILL)
-        _ = await server.daemon.wait()
-        return try result.get()
+            return try await body(server)
+        }
     }
 
     private static let prelude = """
@@ -96,19 +90,11 @@ final class PlainGitServer: Sendable {
         _ files: String, password: String = "", target: String = "", _ body: (PlainGitServer) async throws -> R
     ) async throws -> R {
         let web = try PlainGitServer(files, password: password, target: target)
-        let result: Result<R, any Error>
-        do {
-            for _ in 0..<200 {
-                if try await command("curl", "--silent", "--output", "/dev/null", "http://\(web.name)/").succeeded {
-                    break
-                }
-                try await Task.sleep(for: .milliseconds(50))
-            }
-            result = .success(try await body(web))
-        } catch { result = .failure(error) }
-        web.server.sendToGroup(SIGKILL)
-        _ = await web.server.wait()
-        return try result.get()
+        return try await web.server.serving {
+            try await command("curl", "--silent", "--output", "/dev/null", "http://\(web.name)/").succeeded
+        } during: {
+            try await body(web)
+        }
     }
 
     /// The Authorization headers that came, `-` for none, each once.

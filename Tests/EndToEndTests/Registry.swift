@@ -7,12 +7,10 @@ import Testing
 final class Registry: Sendable {
     let address: String
     private let directory: String
-    private let server: RunningCommand
 
-    private init(address: String, directory: String, server: RunningCommand) {
+    private init(address: String, directory: String) {
         self.address = address
         self.directory = directory
-        self.server = server
     }
 
     /// Starts a registry, waits until it answers, and stops it after `body`.
@@ -30,23 +28,12 @@ final class Registry: Sendable {
                 """
             ])
         let server = try RunningCommand(["docker-registry", "serve", "config.yml"], directory: directory)
-        let registry = Registry(address: "127.0.0.1:\(port)", directory: directory, server: server)
-        let result: Result<R, any Error>
-        do {
-            try await registry.untilItAnswers()
-            result = .success(try await body(registry))
-        } catch { result = .failure(error) }
-        server.sendToGroup(SIGKILL)
-        _ = await server.wait()
-        return try result.get()
-    }
-
-    private func untilItAnswers() async throws {
-        for _ in 0..<200 {
-            if try await command("curl", "--silent", "--fail", "http://\(address)/v2/").succeeded { return }
-            try await Task.sleep(for: .milliseconds(50))
+        let registry = Registry(address: "127.0.0.1:\(port)", directory: directory)
+        return try await server.serving {
+            try await command("curl", "--silent", "--fail", "http://\(registry.address)/v2/").succeeded
+        } during: {
+            try await body(registry)
         }
-        throw LabFailure("the registry does not answer: \(server.outputSoFar)")
     }
 
     /// Puts an image there by skopeo.

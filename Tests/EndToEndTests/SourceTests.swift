@@ -223,17 +223,11 @@ final class WebServer: Sendable {
 
     static func with<R>(_ files: String, _ body: (WebServer) async throws -> R) async throws -> R {
         let web = try WebServer(files)
-        let result: Result<R, any Error>
-        do {
-            for _ in 0..<200 {
-                if try await command("curl", "--silent", "\(web.address)/").succeeded { break }
-                try await Task.sleep(for: .milliseconds(50))
-            }
-            result = .success(try await body(web))
-        } catch { result = .failure(error) }
-        web.server.sendToGroup(SIGKILL)
-        _ = await web.server.wait()
-        return try result.get()
+        return try await web.server.serving {
+            try await command("curl", "--silent", "\(web.address)/").succeeded
+        } during: {
+            try await body(web)
+        }
     }
 
     /// The paths it was asked for, and what it answered.

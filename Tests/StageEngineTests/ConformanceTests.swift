@@ -10,16 +10,19 @@ import StageSystem
 import Testing
 
 @Suite struct ConformanceTests {
+    /// A directory that is there for as long as `body` runs.
+    private static func withDirectory(_ body: (_ path: String) async throws -> Void) async throws {
+        var template = Array("/tmp/stage-engine-XXXXXX".utf8CString)
+        try #require(mkdtemp(&template) != nil)
+        let path = String(decoding: template.dropLast().map(UInt8.init(bitPattern:)), as: UTF8.self)
+        defer { try? removeTree(path) }
+        try await body(path)
+    }
+
     @Test(arguments: StepCacheRequirements.all) func caches(_ requirement: Requirement<any Builder.Store>) async throws
     {
         try await requirement.check { MemoryStore() }
-        var template = Array("/tmp/stage-engine-XXXXXX".utf8CString)
-        let path = try #require(
-            template.withUnsafeMutableBufferPointer { buffer in
-                buffer.baseAddress.flatMap { mkdtemp($0) }.map { String(cString: $0) }
-            })
-        defer { try? removeTree(path) }
-        try await requirement.check { try Store(path: path) }
+        try await Self.withDirectory { path in try await requirement.check { try Store(path: path) } }
     }
 
     /// Remembers by the key alone: the last record that led from one tree to another counts, not the first.
@@ -46,13 +49,7 @@ import Testing
         _ requirement: Requirement<any BuildHistory>
     ) async throws {
         try await requirement.check { MemoryStore() }
-        var template = Array("/tmp/stage-engine-XXXXXX".utf8CString)
-        let path = try #require(
-            template.withUnsafeMutableBufferPointer { buffer in
-                buffer.baseAddress.flatMap { mkdtemp($0) }.map { String(cString: $0) }
-            })
-        defer { try? removeTree(path) }
-        try await requirement.check { try Store(path: path) }
+        try await Self.withDirectory { path in try await requirement.check { try Store(path: path) } }
     }
 
     /// Takes every build for a repetition of the last.
