@@ -53,6 +53,26 @@ private struct RecordLinks: LinkReader {
         try statEntry(AT_FDCWD, FileName(scratch.store + "/index/data.mdb")).blocks * 512
     }
 
+    @Test func theOrderOfALooseFillHasEachNameOnce() {
+        for count in [0, 1, 999, 1000, 1001, 1002, 5000] {
+            let names = (0..<count).map { Digest.of(Self.content($0)) }.sorted()
+            let order = Store.looselyFilling(names)
+            #expect(order.sorted() == names)
+            #expect((order == names) == (count < 1000))
+        }
+    }
+
+    /// Pages that are full to the brim would each be halved by the next image.
+    @Test func theIndexGrowsByAboutWhatIsNew() throws {
+        let store = try open()
+        try put(0..<20_000, in: store)
+        let first = try store.database.space().live
+        try put(20_000..<22_000, in: store)
+        let second = try store.database.space().live
+        #expect(second <= first + first / 5, "\(first) bytes, then \(second)")
+        #expect(first <= 20_000 * 150, "and nothing is wasted")
+    }
+
     @Test func anIndexThatIsNearlyEmptiedGivesItsRoomBack() throws {
         var store = try open()
         let kept = try keep(store)
