@@ -6,7 +6,7 @@ struct CommandParser {
     private(set) var warnings: [DockerfileWarning] = []
 
     mutating func parse(_ instruction: Instruction) throws(DockerfileError) -> ParsedInstruction {
-        guard let keyword = Keyword(rawValue: instruction.name) else {
+        guard let keyword = instruction.known else {
             throw DockerfileError(
                 "unknown instruction: \(instruction.keyword.text)", at: instruction.keyword.range,
                 hint: Spelling.hint(instruction.name.uppercased(), among: Keyword.names))
@@ -91,6 +91,8 @@ struct CommandParser {
 
     // MARK: FROM
 
+    private static let fromFlags: KeyValuePairs<String, FlagKind> = ["platform": .text]
+
     private mutating func from(_ instruction: Instruction) throws(DockerfileError) -> Command {
         let words = instruction.arguments
         if words.count == 3 { checkCases(instruction) }
@@ -103,7 +105,7 @@ struct CommandParser {
         if words.count == 3 {
             name = try stageName(words[2])
         }
-        let flags = try FlagValues(instruction, ["platform": .text])
+        let flags = try FlagValues(instruction, Self.fromFlags)
         if let name { checkDescription("FROM", [name.text], instruction) }
         return .from(FromCommand(base: words[0], name: name, platform: flags.text("platform")))
     }
@@ -184,9 +186,12 @@ struct CommandParser {
 
     // MARK: RUN
 
+    private static let runFlags: KeyValuePairs<String, FlagKind> = [
+        "mount": .texts, "network": .text, "security": .text, "device": .texts,
+    ]
+
     private func run(_ instruction: Instruction) throws(DockerfileError) -> RunCommand {
-        let flags = try FlagValues(
-            instruction, ["mount": .texts, "network": .text, "security": .text, "device": .texts])
+        let flags = try FlagValues(instruction, Self.runFlags)
         var mounts: [Mount] = []
         var fault: DockerfileError?
         for word in flags.texts("mount") {

@@ -3,41 +3,44 @@
 import StageGraph
 
 extension CommandParser {
+    private static let addFlags: KeyValuePairs<String, FlagKind> = [
+        "chown": .text, "chmod": .text, "link": .boolean, "keep-git-dir": .boolean, "checksum": .text,
+        "unpack": .boolean,
+        "exclude": .texts,
+    ]
+    private static let copyFlags: KeyValuePairs<String, FlagKind> = [
+        "from": .text, "chown": .text, "chmod": .text, "link": .boolean, "parents": .boolean, "exclude": .texts,
+    ]
+
     func copy(_ instruction: Instruction) throws(DockerfileError) -> CopyCommand {
-        let isAdd = instruction.name == "add"
-        let keyword = instruction.name.uppercased()
+        let isAdd = instruction.known == .add
         guard let destination = instruction.arguments.last, instruction.arguments.count >= 2 else {
+            let keyword = instruction.name.uppercased()
             throw DockerfileError(
                 instruction.arguments.isEmpty
                     ? "\(keyword) requires at least two arguments"
                     : "\(keyword) requires at least two arguments, but only one was provided",
                 at: instruction.range, hint: "write \(keyword) SOURCE... DESTINATION")
         }
-        let flags = try FlagValues(
-            instruction,
-            isAdd
-                ? [
-                    "chown": .text, "chmod": .text, "link": .boolean, "keep-git-dir": .boolean, "checksum": .text,
-                    "unpack": .boolean, "exclude": .texts,
-                ]
-                : [
-                    "from": .text, "chown": .text, "chmod": .text, "link": .boolean, "parents": .boolean,
-                    "exclude": .texts,
-                ])
+        let flags = try FlagValues(instruction, isAdd ? Self.addFlags : Self.copyFlags)
         if heredoc(destination, instruction) != nil {
-            throw DockerfileError("\(keyword) cannot accept a heredoc as a destination", at: destination.range)
+            throw DockerfileError(
+                "\(instruction.name.uppercased()) cannot accept a heredoc as a destination", at: destination.range)
         }
-        var paths: [CopyCommand.Source] = []
+        // The texts come after the paths.
+        var sources: [CopyCommand.Source] = []
+        sources.reserveCapacity(instruction.arguments.count - 1)
         var texts: [CopyCommand.Source] = []
         for source in instruction.arguments.dropLast() {
             if let heredoc = heredoc(source, instruction) {
                 texts.append(.heredoc(heredoc))
             } else {
-                paths.append(.path(source))
+                sources.append(.path(source))
             }
         }
+        sources += texts
         return CopyCommand(
-            isAdd: isAdd, sources: paths + texts, destination: destination,
+            isAdd: isAdd, sources: sources, destination: destination,
             from: flags.text("from").flatMap { $0.text.isEmpty ? nil : $0 },
             chown: flags.text("chown"), chmod: flags.text("chmod"), link: flags.boolean("link") ?? false,
             parents: flags.boolean("parents") == true ? flags.text("parents") : nil, excludes: flags.texts("exclude"),

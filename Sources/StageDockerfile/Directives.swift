@@ -13,7 +13,8 @@ public struct Directives: Sendable, Hashable {
     public var check: Word?
 
     private var seen: Set<String> = []
-    private var isOver = false
+    /// Whether a line was seen that is none; from then on nothing is.
+    private(set) var isOver = false
 
     public init() {}
 

@@ -11,7 +11,8 @@ enum FlagKind {
 
 /// The flags of one instruction, checked against those that it has.
 struct FlagValues {
-    private var given: [String: [Word]] = [:]
+    /// Few: looked through rather than looked up.
+    private var given: [(name: String, value: Word)] = []
 
     init(_ instruction: Instruction, _ known: KeyValuePairs<String, FlagKind>) throws(DockerfileError) {
         for flag in instruction.flags {
@@ -22,11 +23,11 @@ struct FlagValues {
             guard let kind = known.first(where: { $0.key == name })?.value else {
                 throw Self.unknown(name, flag, instruction, known)
             }
-            if kind != .texts, given[name] != nil {
+            if kind != .texts, text(name) != nil {
                 throw DockerfileError("duplicate flag: --\(name)", at: flag.range, hint: "give it once")
             }
             if kind == .boolean, !hasValue {
-                given[name] = [Word("true", at: flag.range)]
+                given.append((name, Word("true", at: flag.range)))
                 continue
             }
             guard hasValue, kind != .boolean || !value.isEmpty else {
@@ -36,7 +37,7 @@ struct FlagValues {
             if kind == .boolean, !["true", "false"].contains(value.lowercased()) {
                 throw DockerfileError("flag --\(name) is true or false, not `\(value)`", at: flag.range)
             }
-            given[name, default: []].append(Word(kind == .boolean ? value.lowercased() : value, at: flag.range))
+            given.append((name, Word(kind == .boolean ? value.lowercased() : value, at: flag.range)))
         }
     }
 
@@ -50,9 +51,9 @@ struct FlagValues {
             "unknown flag: --\(name)", at: flag.range, hint: Spelling.hint("--" + name, among: names) ?? list)
     }
 
-    func text(_ name: String) -> Word? { given[name]?.last }
-    func texts(_ name: String) -> [Word] { given[name] ?? [] }
-    func boolean(_ name: String) -> Bool? { given[name]?.last.map { $0.text == "true" } }
+    func text(_ name: String) -> Word? { given.isEmpty ? nil : given.last { $0.name == name }?.value }
+    func texts(_ name: String) -> [Word] { given.isEmpty ? [] : given.filter { $0.name == name }.map(\.value) }
+    func boolean(_ name: String) -> Bool? { text(name).map { $0.text == "true" } }
 }
 
 enum FlagValue {

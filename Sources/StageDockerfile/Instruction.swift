@@ -7,6 +7,14 @@ enum Keyword: String, CaseIterable {
     case add, arg, cmd, copy, entrypoint, env, expose, from, healthcheck, label, maintainer, onbuild, run, shell
     case stopsignal, user, volume, workdir
 
+    private static let byName = Dictionary(uniqueKeysWithValues: allCases.map { ($0.rawValue, $0) })
+
+    /// The instruction of that name, which is in lower case. As `init(rawValue:)`, which compares with one name after the other.
+    init?(named name: String) {
+        guard let keyword = Self.byName[name] else { return nil }
+        self = keyword
+    }
+
     static var names: [String] { allCases.map { $0.rawValue.uppercased() } }
 
     /// Whether a heredoc can belong to it.
@@ -45,7 +53,9 @@ public struct Instruction: Sendable, Hashable {
     /// As written.
     public var keyword: Word
     /// In lower case.
-    public var name: String
+    public let name: String
+    /// What the name is in the language; nil for none of it.
+    let known: Keyword?
     /// `--name=value`, without the quotes around parts of it.
     public var flags: [Word]
     /// What follows the flags: the elements of a JSON form, words, or the rest of the line as one string, as the
@@ -63,5 +73,5 @@ public struct Instruction: Sendable, Hashable {
     public var range: SourceRange
 
     /// Whether the language has an instruction of this name.
-    public var isKnown: Bool { Keyword(rawValue: name) != nil }
+    public var isKnown: Bool { known != nil }
 }

@@ -20,13 +20,15 @@ struct InstructionSyntax {
         var rest = keywordEnd..<whole.upperBound
         while !rest.isEmpty, Blank.separates(bytes[rest.lowerBound]) { rest = rest.lowerBound + 1..<rest.upperBound }
 
+        let name = keyword.text.lowercased()
         var instruction = Instruction(
-            keyword: keyword, name: keyword.text.lowercased(), flags: [], arguments: [], isJSON: false, heredocs: [],
+            keyword: keyword, name: name, known: Keyword(named: name), flags: [], arguments: [], isJSON: false,
+            heredocs: [],
             trigger: [], comments: [], original: line.text(whole.lowerBound..<part.upperBound), range: line.range(whole)
         )
         instruction.flags = flags(&rest)
         rest = Blank.trimmed(bytes, rest)
-        guard let known = Keyword(rawValue: instruction.name) else { return instruction }
+        guard let known = instruction.known else { return instruction }
         try parseArguments(known, rest, &instruction, depth: depth)
         return instruction
     }

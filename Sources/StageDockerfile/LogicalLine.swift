@@ -36,6 +36,13 @@ struct LogicalLine {
         self.fixedRange = fixedRange
     }
 
+    /// Makes it an empty line, with the room that it has.
+    mutating func clear() {
+        bytes.removeAll(keepingCapacity: true)
+        pieces.removeAll(keepingCapacity: true)
+        (firstLine, lastLine) = (0, 0)
+    }
+
     /// Adds bytes that stand in `line` from `column` on, both counted from 1.
     mutating func append(_ part: ArraySlice<UInt8>, line: Int, column: Int) {
         if pieces.isEmpty { firstLine = line }
@@ -74,7 +81,8 @@ struct LogicalLine {
     }
 
     private func place(_ offset: Int) -> (line: Int, column: Int) {
-        var low = 0
+        // Most are one line, and whatever stands in that comes from it.
+        var low = pieces.count == 1 && offset >= 0 ? 1 : 0
         var high = pieces.count
         while low < high {
             let middle = (low + high) / 2

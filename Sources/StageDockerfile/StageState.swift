@@ -47,14 +47,24 @@ struct StageState {
         self.base = base
         self.settings = settings
         self.settings.onBuild = []
-        environment = Variables(entries: settings.environment)
-        if environment.value(of: "PATH") == nil, platform.os != "windows" { environment.set("PATH", Self.defaultPath) }
+        environment = Self.environment(settings.environment, on: platform)
         variables = environment
         ports = Set(settings.exposedPorts)
         volumes = Set(settings.volumes)
         if let directory = settings.workingDirectory {
             self.settings.workingDirectory = BuildPath.workingDirectory(directory, after: "/")
         }
+    }
+
+    /// What stages on nothing start with: the same for all of them.
+    private static let emptyEnvironment = Variables(entries: ["PATH=" + defaultPath])
+
+    private static func environment(_ entries: [String], on platform: Platform) -> Variables {
+        if platform.os == "windows" { return Variables(entries: entries) }
+        if entries.isEmpty { return emptyEnvironment }
+        var environment = Variables(entries: entries)
+        if environment.value(of: "PATH") == nil { environment.set("PATH", defaultPath) }
+        return environment
     }
 
     /// A stage on another stage.

@@ -7,6 +7,8 @@ struct SyntaxParser {
     private(set) var warnings: [DockerfileWarning] = []
     private var reader: LineReader
     private var comments: [String] = []
+    /// The line before, for its room.
+    private var spare: LogicalLine?
     private let isClean: Bool
     private let takesAnyBytes: Bool
 
@@ -40,17 +42,20 @@ struct SyntaxParser {
             if blank == 0 { break }
             content = content.lowerBound + blank..<content.upperBound
         }
-        let isDirective = try directives.take(
-            reader.bytes[content], isIndented: content.lowerBound > first.start,
-            at: reader.range(line: first.number, columns: 1...max(1, first.end - first.start)))
-        if isDirective { return nil }
+        if !directives.isOver {
+            let isDirective = try directives.take(
+                reader.bytes[content], isIndented: content.lowerBound > first.start,
+                at: reader.range(line: first.number, columns: 1...max(1, first.end - first.start)))
+            if isDirective { return nil }
+        }
         if isComment(content) {
             note(content)
             return nil
         }
         if content.isEmpty { return nil }
 
-        var line = LogicalLine(file: reader.file, fixedRange: reader.fixedRange)
+        var line = spare.take() ?? LogicalLine(file: reader.file, fixedRange: reader.fixedRange)
+        line.clear()
         let joined = try join(&line, first, content)
         if joined.hasEmptyLine {
             var last = line.wholeRange
@@ -67,6 +72,7 @@ struct SyntaxParser {
         instruction.range = line.wholeRange
         instruction.comments = comments
         comments = []
+        spare = line
         return instruction
     }
 
@@ -115,11 +121,13 @@ struct SyntaxParser {
     /// Where the escape character stands that continues the line: the last before blanks, itself not escaped.
     private func continuationMark(_ content: Range<Int>) -> Int? {
         var end = content.upperBound
-        while end > content.lowerBound, [0x20, 0x09].contains(reader.bytes[end - 1]) { end -= 1 }
+        while end > content.lowerBound, Self.isTabOrSpace(reader.bytes[end - 1]) { end -= 1 }
         guard end > content.lowerBound, reader.bytes[end - 1] == directives.escape else { return nil }
         if end - 1 > content.lowerBound, reader.bytes[end - 2] == directives.escape { return nil }
         return end - 1
     }
+
+    private static func isTabOrSpace(_ byte: UInt8) -> Bool { byte == 0x20 || byte == 0x09 }
 
     /// Nothing that is built from text can hold a NUL, and text that is no UTF-8 would be changed on the way.
     private func check(_ line: LogicalLine) throws(DockerfileError) {
@@ -135,7 +143,7 @@ struct SyntaxParser {
 
     private func canHaveHeredocs(_ instruction: Instruction) -> Bool {
         let inner = instruction.trigger.first ?? instruction
-        return !inner.isJSON && Keyword(rawValue: inner.name)?.takesHeredocs == true
+        return !inner.isJSON && inner.known?.takesHeredocs == true
     }
 
     private mutating func heredocs(of line: inout LogicalLine) throws(DockerfileError) -> [Heredoc] {
