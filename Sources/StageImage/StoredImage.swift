@@ -80,18 +80,20 @@ public struct StoredImage: Hashable, Sendable, Codable {
     /// The bytes of all regular files in `tree`; a hard-linked file counts once.
     public let contentSize: UInt64
     /// Nil when nobody said.
-    public var origin: Origin? { didSet { record = nil } }
-    /// The bytes that it was read from, as long as it is what they say; not of its own.
-    public private(set) var record: [UInt8]?
+    public var origin: Origin?
 
-    private enum CodingKeys: String, CodingKey { case id, platform, created, layers, tree, contentSize, origin }
-
-    public static func == (a: StoredImage, b: StoredImage) -> Bool {
-        (a.id, a.platform, a.created, a.tree, a.contentSize, a.origin)
-            == (b.id, b.platform, b.created, b.tree, b.contentSize, b.origin) && a.layers == b.layers
+    init(
+        id: Digest, platform: Platform, created: Timestamp?, layers: [StoredLayer], tree: TreeRef, contentSize: UInt64,
+        origin: Origin?
+    ) {
+        self.id = id
+        self.platform = platform
+        self.created = created
+        self.layers = layers
+        self.tree = tree
+        self.contentSize = contentSize
+        self.origin = origin
     }
-
-    public func hash(into hasher: inout Hasher) { hasher.combine(id) }
 
     /// An image whose config is `config`, byte for byte.
     ///
@@ -145,14 +147,5 @@ public struct StoredImage: Hashable, Sendable, Codable {
     /// The config, decoded.
     public func configuration(from store: any ContentSource) throws(ImageError) -> ImageConfiguration {
         try ImageConfiguration(json: try config(from: store))
-    }
-
-    /// The record as bytes: JSON, the same for the same image.
-    public func encoded() throws(ImageError) -> [UInt8] { try JSONDocument.encode(self) }
-
-    /// Reads what `encoded()` gave.
-    public init(encoded bytes: [UInt8]) throws(ImageError) {
-        self = try JSONDocument.decode(StoredImage.self, bytes, name: "the image record")
-        record = bytes
     }
 }

@@ -19,9 +19,7 @@ extension StageRoot {
         do throws(StoreError) {
             let known = try store.get(.images, id)
             var kept = try known.map { bytes throws(StoreError) in
-                // What was found in the store just now is mostly what is still there.
-                if bytes == image.record { return image }
-                return try imagingStore { () throws(ImageError) in try StoredImage(encoded: bytes) }
+                try imagingStore { () throws(ImageError) in try StoredImage(encoded: bytes) }
             }
             // Of one that came from a file and is built or pulled now, too, the file is not needed any more.
             let isNews = origin.map { kept?.origin == nil || (kept?.origin == .archive && $0 != .archive) } ?? false
@@ -31,6 +29,7 @@ extension StageRoot {
             for name in names where try store.get(.tags, Self.tagKey(name)) != id { new.append(name) }
             // With each new name: without one until now, it could go at any moment.
             if known == nil || isNews || !new.isEmpty {
+                try store.require(.imageRecords)
                 store.set(.images, id, try imagingStore { () throws(ImageError) in try (kept ?? image).encoded() })
             }
             for name in new { store.set(.tags, Self.tagKey(name), id) }

@@ -47,7 +47,7 @@ extension Store {
     ) throws(StoreError) -> Collected {
         defer { withExtendedLifetime(lease) {} }
         if let obstacle = census.obstacle { throw .corrupt(obstacle) }
-        do throws(SystemError) { try StoreFormat.require("leases", path) } catch { throw .system(error) }
+        try require(.leases)
         try giveUp(removal, census)
         return try sweep(deadShare: deadShare, under: lease)
     }

@@ -3,6 +3,15 @@
 import StageHash
 import StageSystem
 
+/// Something that who uses a store has to know.
+public enum StoreFeature: String, Sendable, CaseIterable {
+    case chunkLists = "chunk-lists"
+    case checkedValues = "checked-values"
+    case leases
+    /// Image records that are not JSON.
+    case imageRecords = "image-records"
+}
+
 /// What the file says.
 struct StoreFormat: Equatable {
     var version: Int
@@ -13,8 +22,7 @@ struct StoreFormat: Equatable {
     /// What was found, for a version that is not known.
     private var text = ""
 
-    static let current = StoreFormat(version: 2, requires: ["chunk-lists", "checked-values", "leases"])
-    private static let known: Set<String> = ["chunk-lists", "checked-values", "leases"]
+    static let current = StoreFormat(version: 2, requires: StoreFeature.allCases.map(\.rawValue))
     private static let first = "stagerun store 1\n"
 
     init(version: Int, requires: [String] = [], allows: [String] = []) {
@@ -61,25 +69,31 @@ struct StoreFormat: Equatable {
 
     func write(_ path: String) throws(SystemError) { try writeFile(path + "/format", Array(encoded.utf8)) }
 
-    /// Adds a feature to the format of the store at `path`, unless it is there.
-    static func require(_ feature: String, _ path: String) throws(SystemError) {
-        guard var format = try read(path), format.version == current.version, !format.requires.contains(feature) else {
-            return
-        }
-        format.requires.append(feature)
+    /// Adds a feature to the format of the store at `path`, unless it is there, and with it all that this version knows: so
+    /// two programs that do this at once write the same.
+    static func require(_ feature: StoreFeature, _ path: String) throws(SystemError) {
+        guard var format = try read(path), format.version == current.version,
+            !format.requires.contains(feature.rawValue)
+        else { return }
+        format.requires += current.requires.filter { !format.requires.contains($0) }
         try format.write(path)
     }
 
     /// Refuses what this version does not know.
     func check(_ path: String) throws(StoreError) {
         if version == 0 { throw .unknownFormat(path: path, found: text) }
-        for feature in requires where !Self.known.contains(feature) {
+        for feature in requires where StoreFeature(rawValue: feature) == nil {
             throw .unknownFeature(path: path, feature: String(feature.prefix(80)))
         }
     }
 }
 
 extension Store {
+    /// Says in the store that who uses it from now on has to know `feature`. To be called before what needs it is committed.
+    public func require(_ feature: StoreFeature) throws(StoreError) {
+        do throws(SystemError) { try StoreFormat.require(feature, path) } catch { throw .system(error) }
+    }
+
     /// Gives the values of a store of format 1 their checks, in one transaction, then says so in the file. Packs stay as
     /// they are: their blocks are the same.
     func upgradeFromFormat1() throws(StoreError) {

@@ -80,6 +80,68 @@ struct Sample {
         #expect(sample.image.contentSize == 300_003)
     }
 
+    private var all: StoredImage {
+        let tree = { (name: String) in TreeRef(identity: Digest.of(name), object: Digest.of(name + "!")) }
+        var odd = Descriptor(
+            mediaType: MediaType.layer, digest: Digest.of("odd"), size: 7, annotations: ["a": "b"],
+            platform: Platform(os: "linux", architecture: "arm64", variant: "v8"))
+        odd.urls = ["https://example.test/odd"]
+        let plain = Descriptor(mediaType: MediaType.layer + "+gzip", digest: Digest.of("plain"), size: .max)
+        return StoredImage(
+            id: Digest.of("config"), platform: Platform(os: "linux", architecture: "arm", variant: "v7"),
+            created: Timestamp(seconds: -5, nanoseconds: 999_999_999),
+            layers: [
+                StoredLayer(diffID: Digest.of("0"), size: 1024, tree: tree("a"), source: .derived(from: nil)),
+                StoredLayer(
+                    diffID: Digest.of("1"), size: .max, tree: tree("b"), source: .recipe(Digest.of("recipe")),
+                    blobs: [plain, odd]),
+                StoredLayer(diffID: Digest.of("2"), size: 0, tree: tree("c"), source: .derived(from: tree("b"))),
+            ], tree: tree("c"), contentSize: 12_345, origin: .pull)
+    }
+
+    @Test func everyFieldOfARecordIsKept() throws {
+        var image = all
+        #expect(try StoredImage(encoded: image.encoded()) == image)
+        for origin in [StoredImage.Origin.build, .archive, nil] {
+            image.origin = origin
+            #expect(try StoredImage(encoded: image.encoded()) == image)
+        }
+        let bare = StoredImage(
+            id: image.id, platform: Platform(os: "linux", architecture: "amd64"), created: nil, layers: [],
+            tree: image.tree, contentSize: 0, origin: nil)
+        #expect(try StoredImage(encoded: bare.encoded()) == bare)
+    }
+
+    /// What stores hold from before `image-records`.
+    @Test func aRecordThatIsJSONIsRead() throws {
+        let tree = { (name: String) in #"{"identity":"\#(Digest.of(name))","object":"\#(Digest.of(name + "!"))"}"# }
+        let json =
+            #"{"contentSize":12345,"created":{"nanoseconds":999999999,"seconds":-5},"id":"\#(Digest.of("config"))","#
+            + #""layers":[{"blobs":[],"diffID":"\#(Digest.of("0"))","size":1024,"source":{"derived":{}},"tree":\#(tree("a"))},"#
+            + #"{"blobs":[{"digest":"\#(Digest.of("plain"))","mediaType":"\#(MediaType.layer)+gzip","size":18446744073709551615},"#
+            + #"{"annotations":{"a":"b"},"digest":"\#(Digest.of("odd"))","mediaType":"\#(MediaType.layer)","#
+            + #""platform":{"architecture":"arm64","os":"linux","variant":"v8"},"size":7,"urls":["https://example.test/odd"]}],"#
+            + #""diffID":"\#(Digest.of("1"))","size":18446744073709551615,"source":{"recipe":{"_0":"\#(Digest.of("recipe"))"}},"#
+            + #""tree":\#(tree("b"))},{"blobs":[],"diffID":"\#(Digest.of("2"))","size":0,"#
+            + #""source":{"derived":{"from":\#(tree("b"))}},"tree":\#(tree("c"))}],"#
+            + #""origin":"pull","platform":{"architecture":"arm","os":"linux","variant":"v7"},"tree":\#(tree("c"))}"#
+        #expect(try StoredImage(encoded: Array(json.utf8)) == all)
+    }
+
+    @Test func aRecordThatIsCutOrGoesOnIsRefused() throws {
+        let bytes = try all.encoded()
+        for count in 0..<bytes.count {
+            #expect(throws: ImageError.self, "\(count) bytes") { try StoredImage(encoded: Array(bytes[..<count])) }
+        }
+        #expect(throws: ImageError.self) { try StoredImage(encoded: bytes + [0]) }
+        // No count is believed.
+        for place in bytes.indices {
+            var broken = bytes
+            broken[place] = 0xFF
+            _ = try? StoredImage(encoded: broken)
+        }
+    }
+
     @Test func configIsGolden() throws {
         let sample = try Sample()
         let ids = sample.image.layers.map { "\"\($0.diffID)\"" }.joined(separator: ",")

@@ -21,7 +21,7 @@ import Testing
         let path = scratch.path + "/a/b/c/store"
         let digest = try Store(path: path).put(bytes("x"))
         #expect(try Store(path: path + "/").size(of: digest) == nil, "nothing was committed")
-        let format = "stagerun store 2\nrequires chunk-lists checked-values leases\n"
+        let format = "stagerun store 2\nrequires chunk-lists checked-values leases image-records\n"
         #expect(try readFile(path + "/format") == bytes(format))
     }
 

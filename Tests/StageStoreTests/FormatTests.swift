@@ -62,6 +62,20 @@ import Testing
                 == Array("stagerun store 2\nrequires chunk-lists\nallows colder-index\n".utf8))
     }
 
+    @Test func anOlderStoreGetsTheFeaturesWithTheFirstThatIsNeeded() throws {
+        let older = "stagerun store 2\nrequires chunk-lists checked-values\nallows colder-index\n"
+        let path = try other(older)
+        let store = try Store(path: path)
+        try store.require(.checkedValues)
+        #expect(try readFile(path + "/format") == Array(older.utf8), "it had that one")
+        let newer = "stagerun store 2\nrequires chunk-lists checked-values leases image-records\nallows colder-index\n"
+        for feature in [StoreFeature.imageRecords, .leases] {
+            try store.require(feature)
+            #expect(try readFile(path + "/format") == Array(newer.utf8))
+        }
+        _ = try Store(path: path)
+    }
+
     // MARK: Format 1
 
     /// An index as format 1 had it: values without checks.
