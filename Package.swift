@@ -2,10 +2,20 @@
 import PackageDescription
 
 /// Settings that every Swift target shares.
-let strict: [SwiftSetting] = [
-    .swiftLanguageMode(.v6),
-    .enableUpcomingFeature("ExistentialAny"),
-]
+let strict: [SwiftSetting] =
+    [
+        .swiftLanguageMode(.v6),
+        .enableUpcomingFeature("ExistentialAny"),
+    ] + direct
+
+/// Concrete generic types by direct calls instead of by name: by name, the runtime goes through all conformances in the
+/// program, eight thousand here, for each of them once (Specs/scheduler.md, "What was measured"). To the package manager the
+/// flag is an unsafe one, which it takes from no package that comes by version: there the targets do without.
+var direct: [SwiftSetting] {
+    let isDependency = Context.packageDirectory == "/" || Context.packageDirectory.contains("/checkouts/")
+    let flag = "-disable-concrete-type-metadata-mangled-name-accessors"
+    return isDependency ? [] : [.unsafeFlags(["-Xfrontend", flag], .when(configuration: .release))]
+}
 
 let package = Package(
     name: "stagerun",
