@@ -33,6 +33,7 @@ enum BuildPath {
 
     /// A pattern for one level a component: `**` means `*` then.
     static func flattened(_ pattern: String) -> String {
+        guard pattern.utf8.contains(UInt8(ascii: "*")) else { return pattern }
         var bytes: [UInt8] = []
         var isQuoted = false
         var followsStar = false

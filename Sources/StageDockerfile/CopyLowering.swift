@@ -42,22 +42,27 @@ extension StageLowering {
         }
         adviseUnused(copy, sources: inputs.dropFirst())
         let destination = try expand(copy.destination)
+        texts.append(destination)
         let value = Copy(
             sources: sources, destination: BuildPath.destination(destination, in: state.workingDirectory),
             chown: chown.map(Owner.init(parsing:)), chmod: chmod, resetsOwner: copy.from == nil,
             unpacksArchives: copy.unpack ?? copy.isAdd, excludes: copy.excludes.map(\.text), time: scope.epoch)
         let step = isLink ? addLink(value, inputs, instruction) : addStep(.copy(value), inputs, instruction)
-        record(copy, chown: chown, chmod: chmod, texts + [destination], step)
+        record(copy, chown: chown, chmod: chmod, texts, step)
     }
 
     private mutating func record(
         _ copy: CopyCommand, chown: String?, chmod: String?, _ paths: [String], _ step: StepID
     ) {
-        var words = [copy.isAdd ? "ADD" : "COPY"]
-        if copy.parents != nil { words.append("--parents") }
-        if let chown { words.append("--chown=\(chown)") }
-        if let chmod { words.append("--chmod=\(chmod)") }
-        state.record((words + paths).joined(separator: " ") + " # buildkit", step: step)
+        var text = copy.isAdd ? "ADD" : "COPY"
+        if copy.parents != nil { text += " --parents" }
+        if let chown { text += " --chown=\(chown)" }
+        if let chmod { text += " --chmod=\(chmod)" }
+        for path in paths {
+            text += " "
+            text += path
+        }
+        state.record(text + " # buildkit", step: step)
     }
 
     private mutating func adviseUnused(_ copy: CopyCommand, sources: ArraySlice<StepID>) {

@@ -49,8 +49,9 @@ struct LoweringRound {
     private(set) var warnings: [DockerfileWarning] = []
     private var allowance = StageLowering.allowance
     private var spelling = VariableSpelling()
-    private(set) var states: [Int: StageState] = [:]
-    private var progress: [Int: Progress] = [:]
+    /// What has been lowered, by the stage's number.
+    private(set) var states: [StageState?]
+    private var progress: [Progress?]
     private(set) var requests: [ImageRequest] = []
     private var requested: Set<String> = []
     private var lowered = 0
@@ -63,10 +64,10 @@ struct LoweringRound {
         self.options = options
         self.images = images
         layout = StageLayout(dockerfile, contexts: options.contexts)
+        states = Array(repeating: nil, count: layout.stages.count)
+        progress = Array(repeating: nil, count: layout.stages.count)
         scope = try GlobalScope(dockerfile, options)
         warnings = dockerfile.warnings + FromChecks(dockerfile, scope).warnings
-        states.reserveCapacity(min(layout.stages.count, 1 << 14))
-        progress.reserveCapacity(min(layout.stages.count, 1 << 14))
     }
 
     mutating func run() throws(DockerfileError) -> LoweringResult {
