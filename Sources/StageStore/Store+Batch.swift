@@ -34,24 +34,29 @@ private struct ContentRun {
 
     static let window: UInt64 = 256 << 10
 
+    /// So many are looked at for a run: where they never lie close enough, each of them is looked at as often.
+    private static let longest = 512
+
     /// The longest run that begins at `first` and is worth reading at once; nil where there is no block to read.
     init?(_ entries: [ContentEntry?], from first: Int) {
         guard case .stored(let location)? = entries[first], location.stored <= Self.window else { return nil }
         var locations = [location]
         var (start, end, used) = (location.offset, location.offset + location.stored, location.stored)
+        // A directory's files lie in another order than they are listed in: its first few may be far apart, and all of it close.
+        var (best, bytes) = (1, start..<end)
         for case .stored(let next)? in entries[(first + 1)...].lazy.prefix(while: { $0?.isBlocks ?? false }) {
             let (low, high) = (min(start, next.offset), max(end, next.offset + next.stored))
-            // What lies between is read in vain: a few system calls' worth of it is allowed.
-            guard next.pack == location.pack, high - low <= Self.window,
-                high - low <= 4 * (used + next.stored) + (32 << 10)
-            else { break }
+            guard next.pack == location.pack, high - low <= Self.window, locations.count < Self.longest else { break }
             locations.append(next)
             (start, end, used) = (low, high, used + next.stored)
+            // What lies between is read in vain: a few system calls' worth of it is allowed.
+            if high - low <= 4 * used + (32 << 10) { (best, bytes) = (locations.count, low..<high) }
         }
+        locations.removeLast(locations.count - best)
         pack = location.pack
         places = first..<(first + locations.count)
         self.locations = locations
-        bytes = start..<end
+        self.bytes = bytes
     }
 }
 
