@@ -9,7 +9,7 @@ let strict: [SwiftSetting] =
     ] + direct
 
 /// Concrete generic types by direct calls instead of by name: by name, the runtime goes through all conformances in the
-/// program, eight thousand here, for each of them once (Specs/scheduler.md, "What was measured"). To the package manager the
+/// program, eight thousand here, for each of them once (Specs/scheduler.md, "Measured"). To the package manager the
 /// flag is an unsafe one, which it takes from no package that comes by version: there the targets do without.
 var direct: [SwiftSetting] {
     let isDependency = Context.packageDirectory == "/" || Context.packageDirectory.contains("/checkouts/")
