@@ -5,8 +5,7 @@ import StageGraph
 extension CommandParser {
     private static let addFlags: KeyValuePairs<String, FlagKind> = [
         "chown": .text, "chmod": .text, "link": .boolean, "keep-git-dir": .boolean, "checksum": .text,
-        "unpack": .boolean,
-        "exclude": .texts,
+        "unpack": .boolean, "exclude": .texts,
     ]
     private static let copyFlags: KeyValuePairs<String, FlagKind> = [
         "from": .text, "chown": .text, "chmod": .text, "link": .boolean, "parents": .boolean, "exclude": .texts,

@@ -13,8 +13,7 @@ public struct Directives: Sendable, Hashable {
     public var check: Word?
 
     private var seen: Set<String> = []
-    /// Whether a line was seen that is none; from then on nothing is.
-    private(set) var isOver = false
+    private var isOver = false
 
     public init() {}
 

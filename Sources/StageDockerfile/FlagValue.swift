@@ -51,8 +51,8 @@ struct FlagValues {
             "unknown flag: --\(name)", at: flag.range, hint: Spelling.hint("--" + name, among: names) ?? list)
     }
 
-    func text(_ name: String) -> Word? { given.isEmpty ? nil : given.last { $0.name == name }?.value }
-    func texts(_ name: String) -> [Word] { given.isEmpty ? [] : given.filter { $0.name == name }.map(\.value) }
+    func text(_ name: String) -> Word? { given.last { $0.name == name }?.value }
+    func texts(_ name: String) -> [Word] { given.filter { $0.name == name }.map(\.value) }
     func boolean(_ name: String) -> Bool? { text(name).map { $0.text == "true" } }
 }
 

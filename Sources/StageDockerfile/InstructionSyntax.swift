@@ -23,8 +23,8 @@ struct InstructionSyntax {
         let name = keyword.text.lowercased()
         var instruction = Instruction(
             keyword: keyword, name: name, known: Keyword(named: name), flags: [], arguments: [], isJSON: false,
-            heredocs: [],
-            trigger: [], comments: [], original: line.text(whole.lowerBound..<part.upperBound), range: line.range(whole)
+            heredocs: [], trigger: [], comments: [], original: line.text(whole.lowerBound..<part.upperBound),
+            range: line.range(whole)
         )
         instruction.flags = flags(&rest)
         rest = Blank.trimmed(bytes, rest)

@@ -81,8 +81,7 @@ struct LogicalLine {
     }
 
     private func place(_ offset: Int) -> (line: Int, column: Int) {
-        // Most are one line, and whatever stands in that comes from it.
-        var low = pieces.count == 1 && offset >= 0 ? 1 : 0
+        var low = 0
         var high = pieces.count
         while low < high {
             let middle = (low + high) / 2

@@ -42,12 +42,10 @@ struct SyntaxParser {
             if blank == 0 { break }
             content = content.lowerBound + blank..<content.upperBound
         }
-        if !directives.isOver {
-            let isDirective = try directives.take(
-                reader.bytes[content], isIndented: content.lowerBound > first.start,
-                at: reader.range(line: first.number, columns: 1...max(1, first.end - first.start)))
-            if isDirective { return nil }
-        }
+        let isDirective = try directives.take(
+            reader.bytes[content], isIndented: content.lowerBound > first.start,
+            at: reader.range(line: first.number, columns: 1...max(1, first.end - first.start)))
+        if isDirective { return nil }
         if isComment(content) {
             note(content)
             return nil

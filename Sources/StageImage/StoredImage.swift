@@ -6,9 +6,9 @@ import StageHash
 import StageStore
 
 /// One layer of an image in the store.
-public struct StoredLayer: Hashable, Sendable, Codable {
+public struct StoredLayer: Hashable, Sendable, Decodable {
     /// Where its bytes come from.
-    public enum Source: Hashable, Sendable, Codable {
+    public enum Source: Hashable, Sendable, Decodable {
         /// The difference from this tree (nil: nothing) to the layer's `tree`.
         case derived(from: TreeRef?)
         /// The content that holds a `LayerRecipe`.
@@ -61,9 +61,9 @@ public struct StoredLayer: Hashable, Sendable, Codable {
 }
 
 /// An image in the store.
-public struct StoredImage: Hashable, Sendable, Codable {
+public struct StoredImage: Hashable, Sendable, Decodable {
     /// How an image came to be in a store.
-    public enum Origin: String, Sendable, Codable {
+    public enum Origin: String, Sendable, Decodable {
         case build, pull
         /// Loaded or imported, from a file that the store knows nothing of.
         case archive
@@ -81,20 +81,9 @@ public struct StoredImage: Hashable, Sendable, Codable {
     public let contentSize: UInt64
     /// Nil when nobody said.
     public var origin: Origin?
+}
 
-    init(
-        id: Digest, platform: Platform, created: Timestamp?, layers: [StoredLayer], tree: TreeRef, contentSize: UInt64,
-        origin: Origin?
-    ) {
-        self.id = id
-        self.platform = platform
-        self.created = created
-        self.layers = layers
-        self.tree = tree
-        self.contentSize = contentSize
-        self.origin = origin
-    }
-
+extension StoredImage {
     /// An image whose config is `config`, byte for byte.
     ///
     /// - Throws: `.invalidDocument` when the config's diff IDs are not those of `layers`.
@@ -122,9 +111,6 @@ public struct StoredImage: Hashable, Sendable, Codable {
     private init(
         verified config: [UInt8], _ configuration: ImageConfiguration, _ layers: [StoredLayer], _ store: any TreeStore
     ) throws(ImageError) {
-        self.layers = layers
-        platform = configuration.platform
-        created = configuration.creationTime
         let top = layers.last?.tree
         let (id, tree, size) = try storing {
             () throws(StoreError) -> (Digest, TreeRef, UInt64) in
@@ -133,9 +119,9 @@ public struct StoredImage: Hashable, Sendable, Codable {
             let tree = if let top { top } else { try empty.commit() }
             return (try store.put(config), tree, try store.size(of: tree).bytes)
         }
-        self.id = id
-        self.tree = tree
-        contentSize = size
+        self.init(
+            id: id, platform: configuration.platform, created: configuration.creationTime, layers: layers, tree: tree,
+            contentSize: size)
     }
 
     /// The config's own bytes.

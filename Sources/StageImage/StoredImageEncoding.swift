@@ -42,11 +42,6 @@ extension StoredImage {
 }
 
 extension ByteWriter {
-    fileprivate mutating func tree(_ ref: TreeRef) {
-        digest(ref.identity)
-        digest(ref.object)
-    }
-
     fileprivate mutating func layer(_ layer: StoredLayer) throws(ImageError) {
         digest(layer.diffID)
         u64(layer.size)
@@ -92,11 +87,6 @@ extension ByteReader {
         return StoredImage(
             id: id, platform: Platform(os: os, architecture: architecture, variant: variant.isEmpty ? nil : variant),
             created: created, layers: layers, tree: tree, contentSize: contentSize, origin: origin)
-    }
-
-    private mutating func tree() -> TreeRef? {
-        guard let identity = digest(), let object = digest() else { return nil }
-        return TreeRef(identity: identity, object: object)
     }
 
     private mutating func layer() throws(ImageError) -> StoredLayer? {
