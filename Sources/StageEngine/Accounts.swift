@@ -39,8 +39,7 @@ public struct Accounts: Sendable {
     private static func lines(
         _ path: TreePath, _ tree: TreeRef, _ store: any TreeStore
     ) throws(StoreError) -> [[String]] {
-        guard let target = try store.resolve(path, in: tree),
-            case .node(let node)? = try store.entry(at: target, in: tree), let file = node.file, file.size < 16 << 20
+        guard case .node(let node)? = try store.find(path, in: tree)?.entry, let file = node.file, file.size < 16 << 20
         else { return [] }
         return String(decoding: try store.read(file.digest), as: UTF8.self)
             .split(whereSeparator: \.isNewline)

@@ -16,6 +16,8 @@ struct BuildRun {
     let worker: StepWorker
     let history: (any BuildHistory)?
     let begin = ContinuousClock.now
+    /// How many threads look up what is ready together.
+    private let lookers: Int
     private let loads: [StepLoad]
     private var schedule: Schedule
     /// Of steps that are not done: nothing that counts.
@@ -44,6 +46,7 @@ struct BuildRun {
         self.sources = sources
         self.worker = worker
         self.history = history
+        lookers = min(jobs, Self.mostLookers)
         let own = worker.performers.mapValues(\.load)
         loads = graph.steps.map { $0.operation.load(own) }
         schedule = Schedule(costs: loads.map(\.seconds), weights: loads.map(\.weight), limit: jobs) { step, take in
@@ -88,8 +91,14 @@ struct BuildRun {
     /// a longer path may go on from it than from what waits for a place.
     private mutating func advance(_ group: inout Group) async {
         while failure == nil {
-            if let index = schedule.take() {
-                probe(index)
+            if lookers > 1, schedule.readyCount >= 2 * Self.leastShare {
+                await probeTogether()
+            } else if let index = schedule.take() {
+                if graph.steps[index].operation.isSource {
+                    wait(index)
+                } else {
+                    settle(Probe(index, inputs: inputs(graph.steps[index]), of: graph, worker, options.cache))
+                }
             } else if let index = schedule.nextWeightless() {
                 await start(index, &group)
             } else if let index = instants.popLast() {
@@ -110,25 +119,58 @@ struct BuildRun {
         return inputs
     }
 
-    private mutating func probe(_ index: Int) {
-        let step = graph.steps[index]
-        switch step.operation {
-        case .image, .context, .remote, .scratch: wait(index)
-        case .makeDirectory, .copy, .merge, .run, .own:
-            do throws(BuildError) {
-                let keyed = try worker.key(step, inputs: inputs(step), platform: graph.platform)
-                keys[index] = keyed.key
-                let usesCache = options.cache.allows(step)
-                if usesCache, let outcome = try worker.lookUp(keyed, step) { return finish(index, outcome) }
-                if let other = flights[keyed.key] {
-                    waiting[other, default: []].append(index)
-                } else {
-                    self.keyed[index] = keyed
-                    flights[keyed.key] = index
-                    learnDurations()
-                    wait(index)
-                }
-            } catch { fail(index, worker.refused(step, error)) }
+    /// Looks up all that is ready, by as many threads as it is worth.
+    private mutating func probeTogether() async {
+        var steps: [(step: Int, inputs: [TreeRef])] = []
+        steps.reserveCapacity(schedule.readyCount)
+        while let index = schedule.take() {
+            if graph.steps[index].operation.isSource {
+                wait(index)
+            } else {
+                steps.append((index, inputs(graph.steps[index])))
+            }
+        }
+        if steps.isEmpty { return }
+        let (worker, graph, cache, ready) = (worker, graph, options.cache, steps)
+        let shares = max(1, min(lookers, ready.count / Self.leastShare))
+        let probe = { @Sendable (share: Int) in
+            (ready.count * share / shares..<ready.count * (share + 1) / shares).map { place in
+                Probe(ready[place].step, inputs: ready[place].inputs, of: graph, worker, cache)
+            }
+        }
+        let probes = await withTaskGroup(of: (share: Int, probes: [Probe]).self) { group in
+            for share in 1..<max(1, shares) { group.addTask { (share, probe(share)) } }
+            var found = [[Probe]](repeating: [], count: shares)
+            found[0] = probe(0)
+            for await (share, probes) in group { found[share] = probes }
+            return found
+        }
+        for probe in probes.joined() where failure == nil { settle(probe) }
+    }
+
+    /// Below so many steps for each, another thread costs more than it saves: a look-up takes some ten microseconds.
+    private static let leastShare = 16
+    /// Beyond that the loop that settles what was found is what takes the time.
+    private static let mostLookers = 8
+
+    private mutating func settle(_ probe: Probe) {
+        let index = probe.step
+        switch probe.result {
+        case .failure(let error): fail(index, worker.refused(graph.steps[index], error))
+        case .success(let found):
+            keys[index] = found.keyed.key
+            if let outcome = found.hit {
+                worker.reportHit(graph.steps[index], outcome.reason)
+                return finish(index, outcome)
+            }
+            if let other = flights[found.keyed.key] {
+                waiting[other, default: []].append(index)
+            } else {
+                keyed[index] = found.keyed
+                flights[found.keyed.key] = index
+                learnDurations()
+                wait(index)
+            }
         }
     }
 
@@ -252,5 +294,20 @@ struct BuildRun {
             if EarlierSteps.leavesNone(lastBuild(), graph: graph) { return try history.keep(record) }
         }
         try history.keep(BuildRecord(of: self, subject: subject, started: started, earlier: earlierSteps()))
+    }
+}
+
+/// A step with its key, and what is recorded under that.
+private struct Probe: Sendable {
+    let step: Int
+    let result: Result<(keyed: KeyedStep, hit: StepOutcome?), BuildError>
+
+    init(_ index: Int, inputs: [TreeRef], of graph: BuildGraph, _ worker: StepWorker, _ cache: CachePolicy) {
+        let step = graph.steps[index]
+        self.step = index
+        do throws(BuildError) {
+            let keyed = try worker.key(step, inputs: inputs, platform: graph.platform)
+            result = .success((keyed, cache.allows(step) ? try worker.lookUp(keyed) : nil))
+        } catch { result = .failure(error) }
     }
 }

@@ -175,8 +175,7 @@ struct CopySelection: Sendable {
         }
         var sources: [SelectedSource] = []
         for path in paths {
-            guard let target = try store.resolve(path, in: tree), let entry = try store.entry(at: target, in: tree)
-            else {
+            guard let entry = try store.find(path, in: tree)?.entry else {
                 // A wildcard may match nothing (`COPY go.su[m] ./`), but not a link that leads nowhere.
                 return .failure(try missing(parsed.hasWildcard ? path.relative : pattern, path, tree, store))
             }
@@ -194,9 +193,7 @@ struct CopySelection: Sendable {
         let path = TreePath(source)
         let error: CopyError
         do throws(StoreError) {
-            if let target = try store.resolve(path, in: tree), let entry = try store.entry(at: target, in: tree) {
-                return entry
-            }
+            if let entry = try store.find(path, in: tree)?.entry { return entry }
             error = try missing(source, path, tree, store)
         } catch { throw .store(error) }
         throw .refused(error)
@@ -208,9 +205,7 @@ struct CopySelection: Sendable {
     ) throws(StoreError) -> CopyError {
         var known = TreePath()
         for name in path.components {
-            guard let target = try store.resolve(known.appending(name), in: tree),
-                try store.entry(at: target, in: tree) != nil
-            else {
+            guard try store.find(known.appending(name), in: tree)?.entry != nil else {
                 let parent = try store.resolve(known, in: tree) ?? known
                 if case .node(let node)? = try store.entry(at: parent.appending(name), in: tree),
                     case .symlink(let link) = node.content

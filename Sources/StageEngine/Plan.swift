@@ -146,7 +146,7 @@ private struct Planning {
         }
         recorded.key = keyed.key
         recorded.attempt = StepAttempt(keyText: keyed.walk.text, sources: keyed.sources)
-        if options.cache.allows(step), let outcome = try worker.lookUp(keyed, step) {
+        if options.cache.allows(step), let outcome = try worker.lookUp(keyed) {
             (recorded.state, recorded.reason, recorded.result) = (.hit, outcome.reason, outcome.tree)
             recorded.attempt = nil
             return .hit

@@ -65,6 +65,9 @@ public struct Schedule: Sendable {
         weightless.reorder(priority)
     }
 
+    /// How many steps there are now for `take`.
+    public var readyCount: Int { ready.count }
+
     /// A step whose inputs are all done, to be looked up; nil when there is none now.
     public mutating func take() -> Int? {
         guard let step = ready.last else { return nil }

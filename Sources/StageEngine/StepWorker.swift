@@ -90,29 +90,24 @@ final class StepWorker: Sendable {
             solitude: flights.solitude)
     }
 
-    /// What is recorded of an equal step.
-    func lookUp(_ keyed: KeyedStep, _ step: Step) throws(BuildError) -> StepOutcome? {
+    /// What is recorded of an equal step. Tells nobody: several threads look up at once.
+    func lookUp(_ keyed: KeyedStep) throws(BuildError) -> StepOutcome? {
         do throws(StoreError) {
             guard let record = try store.record(keyed.key) else { return nil }
             try store.markUsed(keyed.key)
             let reason = StepReason.recorded(at: record.created, seconds: Double(record.duration) / 1e9)
-            return hit(step, record, reason)
+            return StepOutcome(state: .hit, tree: record.result, record: record, reason: reason)
         } catch { throw .store(error) }
     }
 
-    private func hit(_ step: Step, _ record: StepRecord, _ reason: StepReason) -> StepOutcome {
+    /// Tells that a record stands for a step.
+    func reportHit(_ step: Step, _ reason: StepReason) {
         let id = step.id.index
         events.emit { .stepFinished(step: id, state: .hit, at: $0, seconds: 0, reason: reason) }
-        return StepOutcome(state: .hit, tree: record.result, record: record, reason: reason)
     }
 
     /// Tells that a step was done by an equal one of the same build.
-    func reportShared(_ step: Step, with other: Int) {
-        let id = step.id.index
-        events.emit {
-            .stepFinished(step: id, state: .hit, at: $0, seconds: 0, reason: .sharedWith(step: other))
-        }
-    }
+    func reportShared(_ step: Step, with other: Int) { reportHit(step, .sharedWith(step: other)) }
 
     // MARK: Work
 
@@ -133,7 +128,9 @@ final class StepWorker: Sendable {
         if work.usesCache, work.keyed.solitude == nil || work.keyed.solitude != flights.solitude {
             do throws(StoreError) {
                 if let record = try store.record(work.keyed.key) {
-                    return .done(hit(work.step, record, .sharedWithAnotherBuild))
+                    let reason = StepReason.sharedWithAnotherBuild
+                    reportHit(work.step, reason)
+                    return .done(StepOutcome(state: .hit, tree: record.result, record: record, reason: reason))
                 }
             } catch { return .failed(FailedStep(.store(error))) }
         }

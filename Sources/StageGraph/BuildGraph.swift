@@ -116,6 +116,14 @@ public enum Operation: Sendable, Hashable {
     case run(Run)
     /// A step of a host program's own kind.
     case own(OwnOperation)
+
+    /// Whether it only brings a filesystem in: such a step takes nothing and has no key.
+    public var isSource: Bool {
+        switch self {
+        case .scratch, .image, .context, .remote: true
+        case .makeDirectory, .copy, .merge, .run, .own: false
+        }
+    }
 }
 
 /// `WORKDIR /a/b`: created 0755 with its parents where missing, owned by `owner`; nothing else changes.

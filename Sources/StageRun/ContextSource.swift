@@ -152,8 +152,7 @@ extension BuildFlow {
         let store = root.store
         do throws(StoreError) {
             for path in names {
-                guard let target = try store.resolve(TreePath(path), in: tree),
-                    case .node(let node)? = try store.entry(at: target, in: tree), let file = node.file
+                guard case .node(let node)? = try store.find(TreePath(path), in: tree)?.entry, let file = node.file
                 else { continue }
                 guard file.size <= UInt64(Self.largestDockerfile) else {
                     throw .corrupt("\(path) of \(name) is too large for a Dockerfile")

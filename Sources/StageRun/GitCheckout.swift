@@ -119,9 +119,9 @@ extension RemoteFetch {
     private func directory(_ source: GitSource, in tree: TreeRef) throws -> TreeRef {
         let path = TreePath(source.directory)
         if path.isRoot { return tree }
-        guard let target = try root.store.resolve(path, in: tree),
-            case .directory(let part)? = try root.store.entry(at: target, in: tree)
-        else { throw SourceError("\(source.shown) has no directory \(source.directory)") }
+        guard case .directory(let part)? = try root.store.find(path, in: tree)?.entry else {
+            throw SourceError("\(source.shown) has no directory \(source.directory)")
+        }
         return part
     }
 }

@@ -19,28 +19,41 @@ extension DirectorySource {
     ///
     /// - Parameter followsLast: whether a symlink in the last place is followed too.
     public func resolve(_ path: TreePath, in tree: TreeRef, followsLast: Bool = true) throws(StoreError) -> TreePath? {
+        try find(path, in: tree, followsLast: followsLast)?.path
+    }
+
+    /// As `resolve`, with what is there; nil for an entry that does not exist.
+    public func find(
+        _ path: TreePath, in tree: TreeRef, followsLast: Bool = true
+    ) throws(StoreError) -> (path: TreePath, entry: Entry?)? {
         var done: [FileName] = []
+        // What is at the root and at each name of `done`.
+        var way: [Entry?] = [.directory(tree)]
         var rest = Array(path.components.reversed())
         var links = 0
         while let name = rest.popLast() {
             if name == ".." {
-                _ = done.popLast()
+                if done.popLast() != nil { way.removeLast() }
+                continue
+            }
+            var next: Entry?
+            if case .directory(let ref)?? = way.last { next = try directory(ref.object)[name] }
+            if !rest.isEmpty || followsLast, case .node(let node)? = next, case .symlink(let target) = node.content {
+                links += 1
+                if links > 255 { return nil }
+                if target.first == 0x2F {
+                    done = []
+                    way.removeLast(way.count - 1)
+                }
+                // `..` stays as a component: what it means depends on where the link before it led.
+                let parts = target.split(separator: 0x2F).filter { $0 != [0x2E] }
+                rest.append(contentsOf: parts.reversed().map { FileName(bytes: $0) })
                 continue
             }
             done.append(name)
-            if rest.isEmpty && !followsLast { break }
-            guard case .node(let node)? = try entry(at: TreePath(done), in: tree),
-                case .symlink(let target) = node.content
-            else { continue }
-            links += 1
-            if links > 255 { return nil }
-            done.removeLast()
-            if target.first == 0x2F { done = [] }
-            // `..` stays as a component: what it means depends on where the link before it led.
-            let parts = target.split(separator: 0x2F).filter { $0 != [0x2E] }
-            rest.append(contentsOf: parts.reversed().map { FileName(bytes: $0) })
+            way.append(next)
         }
-        return TreePath(done)
+        return (TreePath(done), way.last ?? nil)
     }
 
     /// Visits every entry beneath `tree` in path order, a directory before what is in it. The root itself is not visited.

@@ -77,7 +77,7 @@ struct Bench {
         .run(Run(arguments: command.split(separator: " ").map(String.init), environment: []))
     }
 
-    func build(_ graph: BuildGraph, useCache: Bool = true) async throws(BuildError) -> (
+    func build(_ graph: BuildGraph, useCache: Bool = true, jobs: Int = 2) async throws(BuildError) -> (
         states: [StepState], outcomes: [StepOutcome], ran: [String], events: [BuildEvent]
     ) {
         executor.runs.withLock { $0 = [] }
@@ -85,7 +85,7 @@ struct Bench {
         var options = BuildOptions()
         if !useCache { options.cache = .ignore }
         let builder = Builder(
-            store: store, executor: executor, unpacker: nil, pool: pool, jobs: 2,
+            store: store, executor: executor, unpacker: nil, pool: pool, jobs: jobs,
             clock: { Timestamp(seconds: 1_700_000_000) })
         let outcomes = try await builder.build(
             graph, options: options, sources: { _ async throws(SourceError) in throw SourceError("no such source") },
@@ -204,6 +204,69 @@ final class EventList: Sendable {
             }
         }
         #expect(kinds == ["started", "ran"])
+    }
+
+    /// So many steps are ready at once that several threads look them up: nothing comes out otherwise than by one.
+    @Test(arguments: [1, 2, 7]) func manyStepsAreReadyAtOnce(jobs: Int) async throws {
+        let bench = Bench()
+        var operations: [(Operation, [Int])] = [(.scratch, [])]
+        // Each tenth is equal to the one before.
+        for index in 1...300 { operations.append((Bench.run("write /a \(index - (index % 10 == 0 ? 1 : 0))"), [0])) }
+        for index in 1...300 { operations.append((Bench.run("write /b \(index)"), [index])) }
+        let graph = bench.graph(operations)
+        let first = try await bench.build(graph, jobs: jobs)
+        #expect(Set(first.ran) == Set(operations.dropFirst().map(Self.command)))
+        #expect(first.ran.count == 270 + 300)
+        let second = try await bench.build(graph, jobs: jobs)
+        #expect(second.ran == [])
+        #expect(second.outcomes.map(\.tree) == first.outcomes.map(\.tree))
+        #expect(second.outcomes.allSatisfy { $0.state == .hit })
+        for (step, outcome) in zip(graph.steps, second.outcomes).dropFirst() {
+            let written = try bench.store.entry(at: step.id.index <= 300 ? "/a" : "/b", in: outcome.tree)
+            guard case .node(let node)? = written, let file = node.file else {
+                Issue.record("step \(step.id.index) left nothing")
+                continue
+            }
+            let text = String(decoding: try bench.store.read(file.digest), as: UTF8.self)
+            #expect(Self.command((step.operation, [])).hasSuffix(" " + text))
+        }
+        // Each step is told once, after what it takes in.
+        var told: Set<Int> = []
+        for case .stepFinished(let step, let state, _, _, _) in second.events {
+            #expect(state == .hit)
+            #expect(graph.steps[step].inputs.allSatisfy { told.contains($0.index) })
+            #expect(told.insert(step).inserted)
+        }
+        #expect(told.count == graph.steps.count)
+    }
+
+    private static func command(_ item: (operation: Operation, inputs: [Int])) -> String {
+        if case .run(let run) = item.operation { return run.arguments.joined(separator: " ") }
+        return ""
+    }
+
+    /// Of many that cannot even be looked up, the same one is told, and no other.
+    @Test(arguments: [1, 2, 7]) func oneOfManyRefusalsIsTold(jobs: Int) async throws {
+        let bench = Bench()
+        var operations: [(Operation, [Int])] = [(.scratch, [])]
+        for index in 1...200 {
+            let isMissing = index == 50 || index == 120
+            let copy = Copy(
+                sources: [.path(input: 1, pattern: isMissing ? "missing-\(index)" : ".")], destination: "/",
+                resetsOwner: true)
+            operations.append((.copy(copy), [0, 0]))
+        }
+        do {
+            _ = try await bench.build(bench.graph(operations), jobs: jobs)
+            Issue.record("the build came through")
+        } catch {
+            guard case .stepFailed(let step, let message, _) = error else {
+                Issue.record("another error: \(error)")
+                return
+            }
+            #expect(step.id.index == 120)
+            #expect(message == "missing-120 is not there: no missing-120 in /")
+        }
     }
 
     /// Random graphs of writes: a second build runs nothing, and what a changed step does not reach stays a hit.

@@ -343,8 +343,14 @@ extension SeededGenerator {
                 ("/root/root/link", "/dir/sub"), ("/missing/a/b", "/missing/a/b"), ("/", "/"), ("/empty", "/"),
             ]
             for (path, expected) in cases {
-                #expect(try store.resolve(TreePath(path), in: tree)?.description == expected, "\(path)")
+                let found = try store.find(TreePath(path), in: tree)
+                #expect(found?.path.description == expected, "\(path)")
+                #expect(try found?.entry == found.flatMap { try store.entry(at: $0.path, in: tree) }, "\(path)")
+                #expect(try store.resolve(TreePath(path), in: tree) == found?.path, "\(path)")
             }
+            let link = try #require(try store.find("/link/out", in: tree, followsLast: false))
+            #expect(try link.path == "/dir/sub/out" && link.entry == store.entry(at: "/dir/sub/out", in: tree))
+            #expect(try store.find("/gone/x", in: tree)?.entry == nil)
             #expect(try store.resolve("/link/out", in: tree, followsLast: false) == "/dir/sub/out")
             #expect(try store.resolve("/loop", in: tree, followsLast: false) == "/loop")
             #expect(try store.entry(at: "/link/deep", in: tree) == nil, "a look-up is literal")
