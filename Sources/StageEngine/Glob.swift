@@ -143,7 +143,7 @@ struct PathPattern {
 
     init(_ text: String) {
         // Cleaning treats `\` as an ordinary byte; it quotes within a component only.
-        components = TreePath(bytes: text.utf8).components.map(\.bytes)
+        components = TreePath(text).components.map(\.bytes)
     }
 
     var hasWildcard: Bool { components.contains(where: Glob.hasWildcard) }

@@ -28,11 +28,14 @@ public struct Digest: Hashable, Comparable, Sendable, Codable, CustomStringConve
     }
 
     /// Exactly 64 hex digits, with or without `sha256:` in front.
-    public init?(_ text: some StringProtocol) {
-        let hex = text.hasPrefix("sha256:") ? text.dropFirst(7) : text[...]
-        guard hex.utf8.count == 64 else { return nil }
+    public init?(_ text: String) { self.init(text[...]) }
+
+    /// The same of a part of a text.
+    public init?(_ text: Substring) {
+        let hex = (text.hasPrefix("sha256:") ? text.dropFirst(7) : text).utf8
+        guard hex.count == 64 else { return nil }
         var words: [UInt64] = [0, 0, 0, 0]
-        for (index, character) in hex.utf8.enumerated() {
+        for (index, character) in hex.enumerated() {
             let value: UInt8
             switch character {
             case 0x30...0x39: value = character - 0x30

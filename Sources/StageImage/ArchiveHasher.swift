@@ -13,18 +13,22 @@ final class ArchiveHasher {
         let even = Mutex<[UInt8]>([])
         let odd = Mutex<[UInt8]>([])
 
-        func keep(_ bytes: UnsafeRawBufferPointer, isOdd: Bool) {
-            func fill(_ piece: inout [UInt8]) {
-                piece.removeAll(keepingCapacity: true)
+        /// Adds to the piece that is filled; gives its size.
+        func keep(_ bytes: UnsafeRawBufferPointer, isOdd: Bool) -> Int {
+            func fill(_ piece: inout [UInt8]) -> Int {
+                if piece.isEmpty { piece.reserveCapacity(ArchiveHasher.piece + bytes.count) }
                 piece.append(contentsOf: bytes)
+                return piece.count
             }
-            if isOdd { odd.withLock { fill(&$0) } } else { even.withLock { fill(&$0) } }
+            return isOdd ? odd.withLock { fill(&$0) } : even.withLock { fill(&$0) }
         }
 
         func hash(isOdd: Bool) {
-            // An array is a reference: taking it out copies nothing, and it is back before it is filled again.
-            let piece = isOdd ? odd.withLock { $0 } : even.withLock { $0 }
-            hasher.withLock { $0.update(piece) }
+            func hash(_ piece: inout [UInt8]) {
+                hasher.withLock { $0.update(piece) }
+                piece.removeAll(keepingCapacity: true)
+            }
+            if isOdd { odd.withLock { hash(&$0) } } else { even.withLock { hash(&$0) } }
         }
     }
 
@@ -35,6 +39,8 @@ final class ArchiveHasher {
 
     /// What is hashed before a thread is worth it.
     private static let alone = 1 << 20
+    /// What is handed to the thread at once: waking one that sleeps takes as long as hashing some ten KiB.
+    private static let piece = 1 << 20
 
     deinit { companion?.close() }
 
@@ -46,13 +52,17 @@ final class ArchiveHasher {
             companion = Companion()
         }
         // What was in this place went to the thread before the last piece did, and that one had to wait for it.
-        work.keep(bytes, isOdd: isOdd)
+        if work.keep(bytes, isOdd: isOdd) >= Self.piece { handOver() }
+    }
+
+    private func handOver() {
         companion?.start { [work, isOdd] in work.hash(isOdd: isOdd) }
         isOdd.toggle()
     }
 
     /// The digest of all that came.
     func finish() -> Digest {
+        if companion != nil { handOver() }
         companion?.wait()
         return work.hasher.withLock { $0.finalize() }
     }

@@ -157,10 +157,17 @@ extension ContentSource {
     func stream(
         _ digests: [Digest], to sink: (Int, UnsafeRawBufferPointer) throws(ImageError) -> Void
     ) throws(ImageError) {
+        try storing { () throws(StoreError) in try lookUp(digests) }.stream(to: sink)
+    }
+}
+
+extension ContentBatch {
+    /// Hands the contents to `sink` one after the other, with the place of each.
+    func stream(to sink: (Int, UnsafeRawBufferPointer) throws(ImageError) -> Void) throws(ImageError) {
         // The store's closure throws the store's errors only: what the sink throws waits here meanwhile.
         var failure: ImageError?
         do throws(StoreError) {
-            try withContents(digests) { place, piece throws(StoreError) in
+            try read { place, piece throws(StoreError) in
                 do throws(ImageError) { try sink(place, piece) } catch {
                     failure = error
                     throw StoreError.corrupt("writing stopped")

@@ -3,6 +3,7 @@
 import StageHash
 import StageStore
 import StageSystem
+import Synchronization
 
 /// Writes archives of trees.
 public struct LayerWriter {
@@ -69,8 +70,11 @@ private struct Session: ~Copyable {
     private let rootBefore: Attributes
     private var writer: TarWriter
     /// Members that are not written yet: the contents of several files are read at once.
-    private var waiting: [(member: TarMember, content: Digest?)] = []
+    private var waiting = MemberBatch()
     private var waitingBytes: UInt64 = 0
+    /// What was collected before those. Its contents are looked up by the scout, while the batch before it is read.
+    private var scouted: MemberBatch?
+    private var scout: Companion?
     /// The first member of each group of hard links, and what it is.
     private var firstOfGroup: [UInt64: (path: [UInt8], node: Node)] = [:]
 
@@ -84,8 +88,14 @@ private struct Session: ~Copyable {
     /// So many members wait at most, or so many bytes of contents.
     private static let batch = (members: 1024, bytes: 4 << 20)
 
+    deinit { scout?.close() }
+
     mutating func finish() throws(ImageError) -> UInt64 {
-        try writeWaiting()
+        scout?.wait()
+        if let scouted { try write(scouted) }
+        scouted = nil
+        waiting.lookUp(in: store)
+        try write(waiting)
         try writer.finish()
         return writer.size
     }
@@ -151,32 +161,73 @@ private struct Session: ~Copyable {
     }
 
     private mutating func add(_ member: TarMember, _ content: Digest? = nil) throws(ImageError) {
-        waiting.append((member, content))
-        if content != nil { waitingBytes = min(.max - member.size, waitingBytes) + member.size }
-        if waiting.count >= Self.batch.members || waitingBytes >= Self.batch.bytes { try writeWaiting() }
+        waiting.members.append(member)
+        if let content {
+            waiting.places.append(waiting.members.count - 1)
+            waiting.contents.append(content)
+            waitingBytes = min(.max - member.size, waitingBytes) + member.size
+        }
+        if waiting.members.count >= Self.batch.members || waitingBytes >= Self.batch.bytes { try scoutWaiting() }
     }
 
-    private mutating func writeWaiting() throws(ImageError) {
-        let members = waiting
-        waiting.removeAll(keepingCapacity: true)
+    /// Has the contents that wait looked up, and writes the batch before, which was looked up meanwhile.
+    private mutating func scoutWaiting() throws(ImageError) {
+        let (batch, store) = (waiting, store)
+        waiting = MemberBatch()
         waitingBytes = 0
-        let places = members.indices.filter { members[$0].content != nil }
-        let contents = members.compactMap(\.content)
-        let store = self.store
+        let scout = scout ?? Companion()
+        self.scout = scout
+        // Waits for the look-up before.
+        scout.start { batch.lookUp(in: store) }
+        if let scouted { try write(scouted) }
+        scouted = batch
+    }
+
+    /// Writes a batch whose contents were looked up.
+    private mutating func write(_ batch: MemberBatch) throws(ImageError) {
+        let members = batch.members
+        let contents = try batch.found()
         var next = 0
         // A non-copyable value cannot be captured for change by a closure: it goes through an exclusive pointer.
         try withUnsafeMutablePointer(to: &writer) { writer throws(ImageError) in
-            try store.stream(contents) { number, piece throws(ImageError) in
-                while next <= places[number] {
-                    try writer.pointee.begin(members[next].member)
+            try contents.stream { number, piece throws(ImageError) in
+                while next <= batch.places[number] {
+                    try writer.pointee.begin(members[next])
                     next += 1
                 }
                 try writer.pointee.write(piece)
             }
             while next < members.count {
-                try writer.pointee.begin(members[next].member)
+                try writer.pointee.begin(members[next])
                 next += 1
             }
         }
     }
+}
+
+/// Members of an archive that are written together.
+private struct MemberBatch: Sendable {
+    var members: [TarMember] = []
+    /// The contents of files, and which members those are.
+    var contents: [Digest] = []
+    var places: [Int] = []
+    private let result = LookUpResult()
+
+    /// Looks the contents up, on any thread.
+    func lookUp(in store: any ContentSource) {
+        let found: Result<any ContentBatch, StoreError>
+        do throws(StoreError) { found = .success(try store.lookUp(contents)) } catch { found = .failure(error) }
+        result.value.withLock { $0 = found }
+    }
+
+    /// What was looked up.
+    func found() throws(ImageError) -> any ContentBatch {
+        let found = result.value.withLock { $0 }
+        guard let found else { throw .store(.corrupt("contents were not looked up")) }
+        return try storing { () throws(StoreError) in try found.get() }
+    }
+}
+
+private final class LookUpResult: Sendable {
+    let value = Mutex<Result<any ContentBatch, StoreError>?>(nil)
 }

@@ -16,21 +16,39 @@ public protocol ContentSource: Sendable {
     /// The whole content, in memory.
     func read(_ digest: Digest) throws(StoreError) -> [UInt8]
 
-    /// Hands out many contents one after the other: `body` gets the place of a content in `digests`, with each of its
-    /// pieces. Costs less than one by one where they were kept together.
-    func withContents(
-        _ digests: [Digest], _ body: (Int, UnsafeRawBufferPointer) throws(StoreError) -> Void
-    ) throws(StoreError)
+    /// Looks up many contents that are to be read one after the other. Costs less than one by one where they were kept
+    /// together; and another thread may look up what comes next while one reads. What is missing is an error of the
+    /// reading, in its turn.
+    func lookUp(_ digests: [Digest]) throws(StoreError) -> any ContentBatch
+}
+
+/// Contents that were looked up.
+public protocol ContentBatch: Sendable {
+    /// Hands them out in order: `body` gets the place of a content among those that were looked up, with each of its pieces.
+    func read(_ body: (Int, UnsafeRawBufferPointer) throws(StoreError) -> Void) throws(StoreError)
+}
+
+/// Where a look-up ahead of the reading gains nothing.
+private struct PlainBatch<Source: ContentSource>: ContentBatch {
+    let source: Source
+    let digests: [Digest]
+
+    func read(_ body: (Int, UnsafeRawBufferPointer) throws(StoreError) -> Void) throws(StoreError) {
+        for (place, digest) in digests.enumerated() {
+            try source.withContent(digest) { piece throws(StoreError) in try body(place, piece) }
+        }
+    }
 }
 
 extension ContentSource {
+    public func lookUp(_ digests: [Digest]) throws(StoreError) -> any ContentBatch {
+        PlainBatch(source: self, digests: digests)
+    }
+
+    /// Looks up `digests`, and reads them.
     public func withContents(
         _ digests: [Digest], _ body: (Int, UnsafeRawBufferPointer) throws(StoreError) -> Void
-    ) throws(StoreError) {
-        for (place, digest) in digests.enumerated() {
-            try withContent(digest) { piece throws(StoreError) in try body(place, piece) }
-        }
-    }
+    ) throws(StoreError) { try lookUp(digests).read(body) }
 
     public func read(_ digest: Digest) throws(StoreError) -> [UInt8] {
         var bytes: [UInt8] = []

@@ -5,19 +5,31 @@ import StageHash
 import StageSystem
 
 extension Store {
-    public func withContents(
-        _ digests: [Digest], _ body: (Int, UnsafeRawBufferPointer) throws(StoreError) -> Void
-    ) throws(StoreError) {
-        let entries = try entries(of: digests)
-        let reader = ContentRunReader(store: self)
+    public func lookUp(_ digests: [Digest]) throws(StoreError) -> any ContentBatch {
+        StoredBatch(store: self, digests: digests, entries: try entries(of: digests))
+    }
+}
+
+private struct StoredBatch: ContentBatch {
+    let store: Store
+    let digests: [Digest]
+    let entries: [ContentEntry?]
+
+    func read(_ body: (Int, UnsafeRawBufferPointer) throws(StoreError) -> Void) throws(StoreError) {
+        let reader = ContentRunReader()
         var next = 0
         while next < digests.count {
             let place = next
-            if let run = ContentRun(entries, from: place), run.places.count > 1 {
-                try reader.read(run, digests, body)
+            // A pack that is gone was compacted since: each of its contents is looked up again.
+            if let run = ContentRun(entries, from: place), run.places.count > 1,
+                let file = try? store.packFile(run.whole)
+            {
+                try reader.read(run, of: file, digests, body)
                 next = run.places.upperBound
             } else {
-                try withContent(digests[place], entries[place]) { piece throws(StoreError) in try body(place, piece) }
+                try store.withContent(digests[place], entries[place]) { piece throws(StoreError) in
+                    try body(place, piece)
+                }
                 next += 1
             }
         }
@@ -58,6 +70,10 @@ private struct ContentRun {
         self.locations = locations
         self.bytes = bytes
     }
+
+    var whole: Location {
+        Location(pack: pack, offset: bytes.lowerBound, stored: UInt64(bytes.count), raw: 0)
+    }
 }
 
 extension ContentEntry {
@@ -69,28 +85,24 @@ extension ContentEntry {
 
 /// Reads runs, with room that serves one after the other.
 private final class ContentRunReader {
-    private let store: Store
     private var room = UnsafeMutableRawBufferPointer(start: nil, count: 0)
-
-    init(store: Store) { self.store = store }
 
     deinit { room.deallocate() }
 
     func read(
-        _ run: ContentRun, _ digests: [Digest], _ body: (Int, UnsafeRawBufferPointer) throws(StoreError) -> Void
+        _ run: ContentRun, of file: SharedFile, _ digests: [Digest],
+        _ body: (Int, UnsafeRawBufferPointer) throws(StoreError) -> Void
     ) throws(StoreError) {
         if room.baseAddress == nil {
             room = .allocate(byteCount: Int(ContentRun.window) + Block.size, alignment: 4096)
         }
         let window = UnsafeMutableRawBufferPointer(rebasing: room[..<run.bytes.count])
-        let whole = Location(pack: run.pack, offset: run.bytes.lowerBound, stored: UInt64(window.count), raw: 0)
-        let file = try store.packFile(whole)
         let found: Int
-        do throws(SystemError) { found = try readFull(file.fd.raw, window, at: Int64(whole.offset)) } catch {
+        do throws(SystemError) { found = try readFull(file.fd.raw, window, at: Int64(run.bytes.lowerBound)) } catch {
             throw .system(error)
         }
         for (place, location) in zip(run.places, run.locations) {
-            let start = Int(location.offset - whole.offset)
+            let start = Int(location.offset - run.bytes.lowerBound)
             guard start + Int(location.stored) <= found else {
                 throw .corrupt("content \(digests[place]): its pack \(PackWriter.name(run.pack)) is cut short")
             }

@@ -247,6 +247,53 @@ import Testing
         #expect(try names(whole) == [".wh.odd"])
     }
 
+    /// Members and contents of several batches, which are looked up by one thread and read by another.
+    @Test func manyMembers() throws {
+        var random = SeededGenerator(seed: 5)
+        var items: [Item] = []
+        for directory in ["a", "b", "c"] {
+            items.append(.directory(directory + "/"))
+            // Names in the order of their bytes, as a tree has them.
+            for index in 1000..<2500 {
+                let path = "\(directory)/\(index)"
+                if index % 97 == 0 { items.append(.directory(path + "/")) }
+                if index % 89 == 0 { items.append(.symlink(path, "1000")) }
+                if index % 97 == 0 || index % 89 == 0 { continue }
+                items.append(.file(path, index % 50 == 0 ? [] : random.bytes(Int.random(in: 1...3000, using: &random))))
+            }
+        }
+        items.append(.file("large", random.bytes(9 << 20)))
+        items.append(.file("last", "x"))
+        let expected = try archive(items)
+        let root = try #require(try tree([items], in: store))
+        #expect(try derive(nil, root) == expected)
+
+        let scratch = try ScratchDirectory()
+        let kept = try Store(path: scratch.path + "/store")
+        let layer = try ParsedLayer(reading: MemorySource(expected), into: kept)
+        let tree = try layer.apply(to: nil, in: kept)
+        try kept.commit()
+        #expect(tree == root)
+        var bytes: [UInt8] = []
+        let summary = try LayerWriter(store: kept).write(from: nil, to: tree) { bytes.append(contentsOf: $0) }
+        #expect(bytes == expected)
+        #expect(summary.diffID == layer.diffID)
+
+        // One that is not there is an error, and no archive comes to its end.
+        let missing = Digest.of("nobody kept this")
+        var editor = TreeEditor(tree, store: kept)
+        let node = Node(attributes: Attributes(mode: 0o644), content: .file(missing, size: 16))
+        try editor.put(.node(node), at: "b/2222", parents: Attributes(mode: 0o755))
+        let broken = try editor.commit()
+        do throws(ImageError) {
+            try LayerWriter(store: kept).write(from: nil, to: broken)
+            Issue.record("a layer was written without one of its contents")
+        } catch {
+            if case .store(.missing(let name)) = error { return #expect(name == missing) }
+            Issue.record("another error: \(error)")
+        }
+    }
+
     @Test func timesAreWholeSeconds() throws {
         var file = Item.file("f", "x")
         file.member.time = Timestamp(seconds: 1_700_000_000)

@@ -331,6 +331,28 @@ private struct TestLinks: LinkReader {
         try readAll(late, kept)
     }
 
+    /// Looked up before, read after the pack went.
+    @Test func aBatchIsReadThoughItsPackWasCompacted() throws {
+        let (reader, store) = (try open(), try open())
+        let (kept, dropped) = (try tree(reader, seed: 1), try tree(reader, seed: 2))
+        try record(reader, "kept", kept)
+        try record(reader, "dropped", dropped)
+        let late = try open()
+        var files: [Digest] = []
+        for case .node(let node) in try late.directory(kept.object).items.map(\.entry) {
+            if let file = node.file { files.append(file.digest) }
+        }
+        let packs = try scratch.packs()
+        let batch = try late.lookUp(files)
+        for other in [reader, store, late] { other.rest() }
+        late.letGoOfPacks()
+        try collect(store, dropping: "dropped")
+        #expect(try Set(scratch.packs()).isDisjoint(with: packs))
+        var contents = [[UInt8]](repeating: [], count: files.count)
+        try batch.read { place, piece in contents[place] += piece }
+        #expect(files.count == 10 && contents.map { Digest.of($0) } == files)
+    }
+
     @Test func aPackThatIsWrittenToIsLeftAlone() throws {
         let (writer, store) = (try open(), try open())
         store.rest()
