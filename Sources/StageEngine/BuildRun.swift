@@ -91,7 +91,8 @@ struct BuildRun {
     /// a longer path may go on from it than from what waits for a place.
     private mutating func advance(_ group: inout Group) async {
         while failure == nil {
-            if lookers > 1, schedule.readyCount >= 2 * Self.leastShare {
+            // Beside running steps there is no core for it, and perhaps no thread of the pool.
+            if lookers > 1, schedule.runningCount == 0, schedule.readyCount >= 2 * Self.leastShare {
                 await probeTogether()
             } else if let index = schedule.take() {
                 if graph.steps[index].operation.isSource {

@@ -19,7 +19,8 @@ public struct Schedule: Sendable {
     private var parked: PathHeap
     private var weightless: PathHeap
     private var runningWeight = 0
-    private var runningCount = 0
+    /// How many steps run now.
+    public private(set) var runningCount = 0
     private var remaining: Int
     private let limit: Int
 
