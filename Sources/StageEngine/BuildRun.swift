@@ -235,6 +235,7 @@ struct BuildRun {
         switch result {
         case .done(let outcome):
             finish(index, outcome)
+            if waiting.isEmpty { return }
             for other in waiting.removeValue(forKey: index) ?? [] {
                 worker.reportShared(graph.steps[other], with: index)
                 finish(other, outcome.shared(.sharedWith(step: index)))

@@ -192,7 +192,7 @@ extension StepCache where Self: TableStore {
     }
 
     public func keep(_ record: StepRecord) throws(StoreError) {
-        set(.records, record.key.digest.bytes, record.encoded())
+        set(.records, record.key.digest, record.encoded())
         try add(.outcomes, record.outcomeKey, record.key.digest.bytes)
     }
 }

@@ -98,12 +98,17 @@ public protocol TableStore: Sendable {
     /// Keeps `value`; nil takes the key away.
     func set(_ table: Table, _ key: [UInt8], _ value: [UInt8]?)
 
+    /// The same for a key that is a digest.
+    func set(_ table: Table, _ key: Digest, _ value: [UInt8]?)
+
     /// Keeps `value` unless there is one already.
     func add(_ table: Table, _ key: [UInt8], _ value: [UInt8]) throws(StoreError)
 }
 
 extension TableStore {
     public func get(_ table: Table, _ key: Digest) throws(StoreError) -> [UInt8]? { try get(table, key.bytes) }
+
+    public func set(_ table: Table, _ key: Digest, _ value: [UInt8]?) { set(table, key.bytes, value) }
 
     public func add(_ table: Table, _ key: [UInt8], _ value: [UInt8]) throws(StoreError) {
         if try get(table, key) == nil { set(table, key, value) }

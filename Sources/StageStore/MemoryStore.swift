@@ -67,6 +67,10 @@ public final class MemoryStore: DirectorySink, ContentSink, TableStore, NoteStor
         values.withLock { $0[table.place][TableKey(key)] = value }
     }
 
+    public func set(_ table: Table, _ key: Digest, _ value: [UInt8]?) {
+        values.withLock { $0[table.place][.digest(key)] = value }
+    }
+
     public func add(_ table: Table, _ key: [UInt8], _ value: [UInt8]) throws(StoreError) {
         values.withLock { values in
             // One look-up, not two: nothing else is done with the value.
@@ -118,6 +122,17 @@ private enum TableKey: Hashable {
                 return .pair(first, second)
             }
             return .other(bytes)
+        }
+    }
+
+    /// Without the case: the keys of one table are nearly all of one.
+    func hash(into hasher: inout Hasher) {
+        switch self {
+        case .digest(let digest): hasher.combine(digest)
+        case .pair(let first, let second):
+            hasher.combine(first)
+            hasher.combine(second)
+        case .other(let bytes): hasher.combine(bytes)
         }
     }
 
