@@ -111,7 +111,7 @@ extension MountMaker {
                 if privileges.isRoot { try retrying("chown", fresh) { chown(fresh, cache.uid, cache.gid) } }
                 try retrying("chmod", fresh) { chmod(fresh, mode_t(cache.mode & 0o7777)) }
             }
-            if rename(fresh, path) != 0 && errno != EEXIST && errno != ENOTEMPTY { throw .last("rename", path) }
+            _ = try publishDirectory(fresh, at: path)
         }
     }
 }

@@ -12,18 +12,39 @@ public enum CacheUse {
     /// Marks the cache at `path` as in use until the descriptor is closed.
     static func hold(_ path: String, label: String) throws(SystemError) -> OwnedFD {
         while true {
-            let fd = try OwnedFD.open(path + ".use", O_RDWR | O_CREAT, mode: 0o600)
             // Exclusive only while the cache is moved away.
-            if flock(fd.raw, LOCK_SH | LOCK_NB) != 0 {
-                if errno != EWOULDBLOCK && errno != EINTR { throw .last("flock", path + ".use") }
+            guard let fd = try lock(path, LOCK_SH) else {
                 usleep(1000)
                 continue
             }
             let info = try statDescriptor(fd.raw, path)
-            if info.nlink == 0 { continue }
             if info.size == 0 { try writeAll(fd.raw, Array(label.utf8), path) }
             futimens(fd.raw, nil)
             return fd
+        }
+    }
+
+    /// Keeps the cache at `path` from being used until the descriptor is closed; nil while somebody uses it.
+    fileprivate static func holdAlone(
+        _ path: String, afterOpening: () throws(SystemError) -> Void
+    ) throws(SystemError) -> OwnedFD? {
+        try lock(path, LOCK_EX, afterOpening: afterOpening)
+    }
+
+    /// Locks the file beside the cache at `path`; nil while others stand against it.
+    private static func lock(
+        _ path: String, _ kind: CInt, afterOpening: () throws(SystemError) -> Void = {}
+    ) throws(SystemError) -> OwnedFD? {
+        while true {
+            let fd = try OwnedFD.open(path + ".use", O_RDWR | O_CREAT, mode: 0o600)
+            try afterOpening()
+            if flock(fd.raw, kind | LOCK_NB) != 0 {
+                if errno == EWOULDBLOCK { return nil }
+                if errno != EINTR { throw .last("flock", path + ".use") }
+                continue
+            }
+            // Whoever removed the cache since the open removed the file, too: its lock keeps nobody out.
+            if try statDescriptor(fd.raw, path).nlink != 0 { return fd }
         }
     }
 
@@ -50,9 +71,12 @@ public struct RunnerStorage: Sendable {
     public init(root: String) { self.root = root }
 
     /// Removes the cache mount at `path`, relative to the root; false when a command uses it.
-    public func removeCache(_ path: String) throws(SystemError) -> Bool {
-        let use = try OwnedFD.open("\(root)/\(path).use", O_RDWR | O_CREAT, mode: 0o600)
-        if flock(use.raw, LOCK_EX | LOCK_NB) != 0 { return false }
+    public func removeCache(_ path: String) throws(SystemError) -> Bool { try removeCache(path, afterOpening: {}) }
+
+    /// - Parameter afterOpening: what happens between finding the lock and taking it; for tests.
+    func removeCache(_ path: String, afterOpening: () throws(SystemError) -> Void) throws(SystemError) -> Bool {
+        guard let use = try CacheUse.holdAlone("\(root)/\(path)", afterOpening: afterOpening) else { return false }
+        defer { withExtendedLifetime(use) {} }
         try remove(path) { () throws(SystemError) in
             for suffix in CacheUse.sidecars.reversed() { unlink("\(root)/\(path)\(suffix)") }
         }

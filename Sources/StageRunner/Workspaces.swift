@@ -114,7 +114,7 @@ final class Workspaces: Sendable {
     /// Keeps the upper directory of a finished step as the delta that it is. No bytes are copied.
     func adopt(_ upper: String, from: TreeRef, to: TreeRef) {
         // The loser of a race leaves its upper to be removed with its run directory.
-        rename(root + "/" + upper, root + "/" + delta(from, to))
+        _ = try? publishDirectory(root + "/" + upper, at: root + "/" + delta(from, to))
     }
 
     // MARK: Names
@@ -193,8 +193,8 @@ final class Workspaces: Sendable {
         // The temporary place is a run directory, so that it is found if this process dies.
         let run = try system { () throws(SystemError) in try RunDirectory(root: root) }
         try await fill(run.upper)
-        if rename(root + "/" + run.upper, root + "/" + path) != 0 && errno != EEXIST && errno != ENOTEMPTY {
-            throw .system(.last("rename", path))
+        _ = try system { () throws(SystemError) in
+            try publishDirectory(root + "/" + run.upper, at: root + "/" + path)
         }
     }
 }

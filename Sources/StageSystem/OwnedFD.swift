@@ -164,6 +164,19 @@ public func replaceFile(
     }
 }
 
+/// Moves the directory at `fresh` to `path` unless something is there; false when something is. A plain rename(2) would put
+/// it in the place of an empty directory, under those who have mounted that.
+public func publishDirectory(_ fresh: String, at path: String) throws(SystemError) -> Bool {
+    while clinux_renameat2(AT_FDCWD, fresh, AT_FDCWD, path, clinux_rename_noreplace) != 0 {
+        switch errno {
+        case EINTR: continue
+        case EEXIST: return false
+        default: throw .last("renameat2", path)
+        }
+    }
+    return true
+}
+
 /// Removes what killed processes left of `replaceFile` in `directory`.
 public func removeStaleReplacements(in directory: String) {
     guard let fd = try? OwnedFD.open(directory, O_RDONLY | O_DIRECTORY), let entries = try? readEntries(fd.raw) else {

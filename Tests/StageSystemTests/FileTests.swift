@@ -48,6 +48,20 @@ import Testing
         #expect(String(decoding: buffer, as: UTF8.self) == "abcde")
     }
 
+    @Test func aDirectoryIsPublishedWhereNothingIsYet() throws {
+        let (first, second) = (scratch.path + "/first", scratch.path + "/second")
+        let place = scratch.path + "/place"
+        for path in [first, second] { #expect(mkdir(path, 0o755) == 0) }
+        #expect(try publishDirectory(first, at: place))
+        let opened = try OwnedFD.open(place, O_RDONLY | O_DIRECTORY)
+        // rename(2) would replace the empty directory; who holds it could make nothing in it any more.
+        #expect(try !publishDirectory(second, at: place))
+        #expect(!scratch.exists("first") && scratch.exists("second"))
+        _ = try OwnedFD.open("file", O_WRONLY | O_CREAT, at: opened.raw)
+        #expect(scratch.exists("place/file"))
+        #expect(throws: SystemError("renameat2", place, errno: ENOENT)) { _ = try publishDirectory(first, at: place) }
+    }
+
     @Test func limitsAndOffsets() throws {
         let path = scratch.path + "/file"
         let bytes = (0..<200_000).map { UInt8(truncatingIfNeeded: $0) }
