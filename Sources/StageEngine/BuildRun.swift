@@ -120,11 +120,11 @@ struct BuildRun {
         return inputs
     }
 
-    /// Looks up all that is ready, by as many threads as it is worth.
+    /// Looks up what is ready, `mostTogether` at most, by as many threads as it is worth.
     private mutating func probeTogether() async {
         var steps: [(step: Int, inputs: [TreeRef])] = []
-        steps.reserveCapacity(schedule.readyCount)
-        while let index = schedule.take() {
+        steps.reserveCapacity(min(schedule.readyCount, Self.mostTogether))
+        while steps.count < Self.mostTogether, let index = schedule.take() {
             if graph.steps[index].operation.isSource {
                 wait(index)
             } else {
@@ -153,13 +153,15 @@ struct BuildRun {
     private static let leastShare = 16
     /// Beyond that the loop that settles what was found is what takes the time.
     private static let mostLookers = 8
+    /// What was found of so many steps is held at once.
+    private static let mostTogether = 1_024
 
     private mutating func settle(_ probe: Probe) {
         let index = probe.step
+        keys[index] = probe.key
         switch probe.result {
         case .failure(let error): fail(index, worker.refused(graph.steps[index], error))
         case .success(let found):
-            keys[index] = found.keyed.key
             if let outcome = found.hit {
                 worker.reportHit(graph.steps[index], outcome.reason)
                 return finish(index, outcome)
@@ -302,14 +304,19 @@ struct BuildRun {
 /// A step with its key, and what is recorded under that.
 private struct Probe: Sendable {
     let step: Int
+    /// Nil where it could not be made. A step whose record cannot be read has one.
+    let key: StepKey?
     let result: Result<(keyed: KeyedStep, hit: StepOutcome?), BuildError>
 
     init(_ index: Int, inputs: [TreeRef], of graph: BuildGraph, _ worker: StepWorker, _ cache: CachePolicy) {
         let step = graph.steps[index]
         self.step = index
+        var key: StepKey?
         do throws(BuildError) {
             let keyed = try worker.key(step, inputs: inputs, platform: graph.platform)
+            key = keyed.key
             result = .success((keyed, cache.allows(step) ? try worker.lookUp(keyed) : nil))
         } catch { result = .failure(error) }
+        self.key = key
     }
 }

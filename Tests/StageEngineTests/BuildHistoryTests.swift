@@ -67,6 +67,22 @@ private final class Site {
     var noteFile: String { "\(path)/store/notes/\(subject.name.hex)" }
 }
 
+/// A store in memory whose second look-up of a record fails.
+private final class FailingLookUp: MemoryBacked {
+    let store = MemoryStore()
+    let asked = Mutex<[StepKey]>([])
+
+    func record(_ key: StepKey) throws(StoreError) -> StepRecord? {
+        let count = asked.withLock { asked in
+            asked.append(key)
+            return asked.count
+        }
+        if count == 2 { throw .corrupt("the record of \(key.digest.hex)") }
+        return try store.record(key)
+    }
+    func keep(_ record: StepRecord) throws(StoreError) { try store.keep(record) }
+}
+
 @Suite struct BuildHistoryTests {
     /// A context and two sums.
     private static func graph(adding number: Int = 1, stage: String = "s") -> BuildGraph {
@@ -147,6 +163,27 @@ private final class Site {
             #expect(last.started == Site.time(Int64(minute)))
             #expect(last.steps[2].state == .failed)
         }
+    }
+
+    @Test func aStepWhoseRecordCannotBeReadKeepsItsKey() async throws {
+        let store = FailingLookUp()
+        let pool = BlockingPool(threads: 2)
+        defer { pool.close() }
+        let builder = Builder(
+            store: store, executor: NoCommands(), performers: ["sum": Sum()], history: store.store, pool: pool, jobs: 2,
+            clock: { Site.time(1) })
+        let subject = BuildSubject(file: "/work/Dockerfile", context: "/work")
+        var options = BuildOptions()
+        options.subject = subject
+        let graph = SumGraph.graph([SumGraph.step(0, add: 1, inputs: []), SumGraph.step(1, add: 2, inputs: [0])])
+        await #expect(throws: BuildError.self) {
+            _ = try await builder.build(graph, options: options) { _ in }
+        }
+        let last = try #require(try store.store.lastBuild(of: subject))
+        #expect(last.steps.map(\.state) == [.ran, .failed])
+        let asked = store.asked.withLock { $0 }
+        #expect(last.steps.map(\.key) == asked)
+        #expect(asked.count == 2)
     }
 
     @Test func stepsOfOtherTargetsAreCarriedOnThroughNotes() async throws {
