@@ -90,7 +90,7 @@ struct BuildRun {
     /// Looks up all that is ready, and starts what may run: first what takes no place, then what is done on the spot, since
     /// a longer path may go on from it than from what waits for a place.
     private mutating func advance(_ group: inout Group) async {
-        while failure == nil {
+        while failure == nil, !Task.isCancelled {
             // Beside running steps there is no core for it, and perhaps no thread of the pool.
             if lookers > 1, schedule.runningCount == 0, schedule.readyCount >= 2 * Self.leastShare {
                 await probeTogether()

@@ -121,8 +121,9 @@ final class StepWorker: Sendable {
         return await executeTaken(work)
     }
 
-    /// Runs a step whose flight was taken, and leaves it.
-    func executeTaken(_ work: StepWork) async -> Result {
+    /// Runs a step whose flight was taken, and leaves it. Like what it calls, it stays where its caller is: a step that
+    /// is done on the spot goes through no executor.
+    nonisolated(nonsending) func executeTaken(_ work: StepWork) async -> Result {
         defer { flights.leave(work.keyed.key) }
         // Another build may have finished it since it was looked up.
         if work.usesCache, work.keyed.solitude == nil || work.keyed.solitude != flights.solitude {
@@ -137,7 +138,7 @@ final class StepWorker: Sendable {
         return await execute(work)
     }
 
-    func execute(_ work: StepWork) async -> Result {
+    nonisolated(nonsending) func execute(_ work: StepWork) async -> Result {
         let (step, keyed) = (work.step, work.keyed)
         let begin = started(step)
         let log = StepLog(of: step.id, events)
@@ -181,7 +182,7 @@ final class StepWorker: Sendable {
         return fields.isEmpty ? .firstRun : .differs(fields: fields)
     }
 
-    private func perform(_ work: StepWork, _ log: StepLog) async throws(BuildError) -> TreeRef {
+    nonisolated(nonsending) private func perform(_ work: StepWork, _ log: StepLog) async throws(BuildError) -> TreeRef {
         let (step, keyed) = (work.step, work.keyed)
         switch step.operation {
         case .run(let run): return try await self.run(run, work, log)
@@ -223,7 +224,9 @@ final class StepWorker: Sendable {
         for note in notes { log?.append(.error, Array("warning: \(note)\n".utf8), store: store) }
     }
 
-    private func own(_ own: OwnOperation, _ work: StepWork, _ log: StepLog) async throws(BuildError) -> TreeRef {
+    nonisolated(nonsending) private func own(
+        _ own: OwnOperation, _ work: StepWork, _ log: StepLog
+    ) async throws(BuildError) -> TreeRef {
         guard let performer = performers[own.kind] else {
             throw .stepFailed(
                 step: work.step, message: "nothing was given to do a \(own.kind) with",

@@ -174,6 +174,109 @@ enum SumGraph {
         #expect(both[0] == both[1] && both[0].count == graph.steps.count, place)
     }
 
+    /// Layers of steps that are done on the spot, so many that several threads look them up: two builds at once, in random
+    /// interleavings, leave what one thread leaves and run each step once.
+    @Test(arguments: 0..<12) func manyStepsOnTheSpot(seed: UInt64) throws {
+        var random = SeededGenerator(seed: seed)
+        let widths = (0..<4).map { _ in Int.random(in: 1...150, using: &random) }
+        var steps: [Step] = []
+        for width in widths {
+            let above = steps.count
+            for _ in 0..<width {
+                let inputs = above == 0 ? [] : (0...1).map { _ in Int.random(in: 0..<above, using: &random) }
+                steps.append(SumGraph.step(steps.count, add: steps.count + 1, inputs: inputs))
+            }
+        }
+        let graph = SumGraph.graph(steps)
+        func build(_ builds: Int, jobs: Int, _ store: CountingStore, _ sum: Sum) -> [[TreeRef]] {
+            let manual = ManualExecutor()
+            let flights = Flights()
+            let results = Results<[TreeRef]>()
+            for _ in 0..<builds {
+                let builder = SumGraph.builder(store, sum, on: manual, jobs: jobs, flights: flights)
+                Task(executorPreference: manual) {
+                    let outcomes = try? await builder.build(graph) { _ in }
+                    results.add(outcomes?.map(\.tree) ?? [])
+                }
+            }
+            manual.run(&random) { results.all.count == builds }
+            return results.all
+        }
+        let place = replay(seed, "manyStepsOnTheSpot")
+        let alone = build(1, jobs: 1, CountingStore(), Sum(load: .instant))[0]
+        #expect(alone.count == steps.count, place)
+        let (store, sum) = (CountingStore(), Sum(load: .instant))
+        #expect(build(2, jobs: 4, store, sum) == [alone, alone], place)
+        #expect(sum.runs.total == steps.count, place)
+        #expect(sum.runs.most == 1, place)
+        #expect(store.kept == steps.count, place)
+        #expect(build(1, jobs: 4, store, sum) == [alone], place)
+        #expect(sum.runs.total == steps.count, place)
+    }
+
+    /// Of many steps on the spot one fails: it is the report, what was done keeps its record, and nothing goes on from there.
+    @Test(arguments: [1, 2, 7]) func oneOfManyOnTheSpotFails(jobs: Int) async throws {
+        let pool = BlockingPool(threads: 4)
+        defer { pool.close() }
+        let (store, sum) = (CountingStore(), Sum(load: .instant))
+        func graph(fails: Bool) -> BuildGraph {
+            var steps = (0..<200).map { SumGraph.step($0, add: $0 + 1, inputs: []) }
+            if fails {
+                let fields = [OwnOperation.Field("fails", .boolean(true))]
+                steps[120].operation = .own(OwnOperation(kind: "sum", fields: fields))
+            }
+            steps.append(SumGraph.step(200, add: 1, inputs: Array(0..<200)))
+            return SumGraph.graph(steps)
+        }
+        let builder = SumGraph.builder(store, sum, on: pool, jobs: jobs)
+        let events = EventList()
+        do {
+            _ = try await builder.build(graph(fails: true)) { events.append($0) }
+            Issue.record("the build came through")
+        } catch {
+            guard case .stepFailed(let step, let message, _) = error else {
+                Issue.record("another error: \(error)")
+                return
+            }
+            #expect(step.id.index == 120)
+            #expect(message == "it was to fail")
+        }
+        var states: [Int: StepState] = [:]
+        for case .stepFinished(let step, let state, _, _, _) in events.all {
+            #expect(states.updateValue(state, forKey: step) == nil)
+        }
+        #expect(states[120] == .failed)
+        #expect(states[200] == nil)
+        let done = states.filter { $0.value == .ran }
+        #expect(done.count == states.count - 1)
+        let next = try await builder.build(graph(fails: false)) { _ in }
+        for step in graph(fails: false).steps.indices {
+            #expect(next[step].state == (done[step] == nil ? .ran : .hit), "step \(step)")
+        }
+    }
+
+    /// A step that is done on the spot ends before it can be cancelled; what would follow does not begin.
+    @Test func cancellingEndsStepsOnTheSpot() async throws {
+        let pool = BlockingPool(threads: 4)
+        defer { pool.close() }
+        let sum = Sum(load: .instant)
+        let builder = SumGraph.builder(CountingStore(), sum, on: pool)
+        let graph = SumGraph.graph((0..<100).map { SumGraph.step($0, add: 1, inputs: $0 == 0 ? [] : [$0 - 1]) })
+        let result = await Task {
+            do throws(BuildError) {
+                _ = try await builder.build(graph) { event in
+                    if case .stepFinished(9, _, _, _, _) = event { withUnsafeCurrentTask { $0?.cancel() } }
+                }
+                return "came through"
+            } catch {
+                if case .cancelled = error { return "cancelled" }
+                return error.description
+            }
+        }.value
+        #expect(result == "cancelled")
+        #expect(sum.runs.total == 10)
+    }
+
     /// A change that a step takes away again (3 + 4 and 13 + 4 are both 7 modulo 10) reaches nothing behind it.
     @Test func earlyCutOffThroughOwnSteps() async throws {
         let pool = BlockingPool(threads: 2)
