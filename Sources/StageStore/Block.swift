@@ -13,7 +13,7 @@ enum Block {
     static let plainFlag: UInt32 = 1 << 31
 
     /// Writes `raw` (1 to `size` bytes) as one block to the start of `out`, which has room for it plain: `header` bytes
-    /// more than it has. Gives the length of the block.
+    /// more than it has. What is behind the block may be written over. Gives the length of the block.
     static func write(_ raw: UnsafeRawBufferPointer, to out: UnsafeMutableRawBufferPointer) -> Int {
         guard let base = out.baseAddress, let source = raw.baseAddress else { return 0 }
         if isZero(raw) {
@@ -21,13 +21,17 @@ enum Block {
             return header
         }
         // What does not save a sixteenth is not worth unpacking.
+        let most = raw.count - raw.count / 16 - 1
         let target = UnsafeMutableRawBufferPointer(start: base + header, count: raw.count)
         var stored = 0
         if worthCompressing(raw) {
+            // With room for any outcome LZ4 need not look how much is left.
+            let bound = Int(LZ4_compressBound(CInt(raw.count)))
             stored = Int(
                 LZ4_compress_default(
                     source.assumingMemoryBound(to: CChar.self), (base + header).assumingMemoryBound(to: CChar.self),
-                    CInt(raw.count), CInt(raw.count - raw.count / 16 - 1)))
+                    CInt(raw.count), CInt(out.count - header >= bound ? bound : most)))
+            if stored > most { stored = 0 }
         }
         if stored > 0 {
             let sum = checksum(UnsafeRawBufferPointer(rebasing: target[..<stored]))

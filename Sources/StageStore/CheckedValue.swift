@@ -5,7 +5,8 @@ import StageHash
 import StageSystem
 
 enum CheckedValue {
-    private static let size = 4
+    /// Bytes of the check.
+    static let size = 4
 
     /// XXH3-64 of the value's XXH3-64 and the key, folded to 32 bits.
     private static func sum(_ value: UnsafeRawBufferPointer, _ key: UnsafeRawBufferPointer) -> UInt32 {
@@ -23,6 +24,13 @@ enum CheckedValue {
         let sum = value.withUnsafeBytes { Self.sum($0, key) }
         withUnsafeBytes(of: sum.littleEndian) { out.append(contentsOf: $0) }
         return out
+    }
+
+    /// Puts the check behind the first `count` bytes of `room`, which are the value. Gives how many bytes there are then.
+    static func close(_ room: UnsafeMutableRawBufferPointer, count: Int, key: UnsafeRawBufferPointer) -> Int {
+        let sum = sum(UnsafeRawBufferPointer(rebasing: room[..<count]), key)
+        room.storeBytes(of: sum.littleEndian, toByteOffset: count, as: UInt32.self)
+        return count + size
     }
 
     /// The value in what was kept; nil when it is not what was kept for that key.

@@ -140,7 +140,7 @@ struct ChunkWriter {
             }
         } else if store.publish(packs, places, digest, entry) {
             packs = []
+            try store.commitManyPacks()
         }
-        try store.commitManyPacks()
     }
 }

@@ -29,21 +29,33 @@ enum ContentEntry: Hashable, Sendable {
 
     /// The forms differ in length: 20 bytes for blocks, 32 where 32 bits do not say where and how much, 40 for a list.
     func encoded() -> [UInt8] {
-        var out = ByteWriter()
+        [UInt8](unsafeUninitializedCapacity: Self.longest) { out, count in
+            count = write(to: UnsafeMutableRawBufferPointer(out))
+        }
+    }
+
+    /// The most bytes that one takes.
+    static let longest = 40
+
+    /// Writes it to the start of `out`, which has room for the longest. Gives how many bytes that took.
+    func write(to out: UnsafeMutableRawBufferPointer) -> Int {
         switch self {
         case .stored(let location):
-            out.u64(location.pack)
-            let words = [location.offset, location.stored, location.raw]
-            if words.allSatisfy({ $0 <= UInt64(UInt32.max) }) {
-                for word in words { out.u32(UInt32(word)) }
-            } else {
-                for word in words { out.u64(word) }
+            out.storeBytes(of: location.pack.littleEndian, as: UInt64.self)
+            let isShort = max(location.offset, location.stored, location.raw) <= UInt64(UInt32.max)
+            for (place, word) in [location.offset, location.stored, location.raw].enumerated() {
+                if isShort {
+                    out.storeBytes(of: UInt32(word).littleEndian, toByteOffset: 8 + 4 * place, as: UInt32.self)
+                } else {
+                    out.storeBytes(of: word.littleEndian, toByteOffset: 8 + 8 * place, as: UInt64.self)
+                }
             }
+            return isShort ? 20 : 32
         case .chunked(let size, let list):
-            out.u64(size)
-            out.digest(list)
+            out.storeBytes(of: size.littleEndian, as: UInt64.self)
+            list.write(to: UnsafeMutableRawBufferPointer(rebasing: out[8...]))
+            return 40
         }
-        return out.bytes
     }
 
     init?(_ bytes: UnsafeRawBufferPointer) {

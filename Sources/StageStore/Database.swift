@@ -167,9 +167,7 @@ final class Database: @unchecked Sendable {
         throw .database(operation: "open tables", reason: "they cannot be created")
     }
 
-    private func handle(_ table: Table) -> MDB_dbi {
-        handles[table.place]
-    }
+    func handle(_ table: Table) -> MDB_dbi { handles[table.place] }
 
     /// Reads within one snapshot.
     func read<R>(_ body: (borrowing ReadTransaction) throws(StoreError) -> R) throws(StoreError) -> R {
@@ -265,8 +263,8 @@ final class Database: @unchecked Sendable {
     }
 
     struct WriteTransaction: ~Copyable {
-        fileprivate let raw: OpaquePointer
-        fileprivate let database: Database
+        let raw: OpaquePointer
+        let database: Database
 
         /// Keeps `value`; nil takes the key away.
         func put(_ table: Table, _ key: [UInt8], _ value: [UInt8]?) throws(StoreError) {

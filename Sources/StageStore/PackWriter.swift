@@ -29,6 +29,7 @@ struct PackWriter {
         self.file = file
         self.end = end
         flushed = end
+        buffer.reserveCapacity(Self.bufferSize + Block.size)
     }
 
     static func name(_ id: UInt64) -> String {

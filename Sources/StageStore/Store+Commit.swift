@@ -81,10 +81,9 @@ extension Store {
         state.waiting.inFlight.lookalikes = state.waiting.pending.lookalikes
         swap(&state.waiting.inFlight.vouched, &state.waiting.pending.vouched)
         // What is being put at this moment is for the next commit to look at.
-        for digest in state.waiting.inFlight.contents.keys {
-            state.waiting.pending.directories.remove(digest)
-            state.waiting.pending.lookalikes.remove(digest)
-        }
+        let taken = state.waiting.inFlight.contents
+        state.waiting.pending.directories = state.waiting.pending.directories.filter { taken[$0] == nil }
+        state.waiting.pending.lookalikes = state.waiting.pending.lookalikes.filter { taken[$0] == nil }
         if !values { return nil }
         let refused = state.waiting.pending.values.keys.first { !keySizes.contains($0.key.count) }
         state.waiting.inFlight.values =
@@ -122,13 +121,21 @@ extension Store {
     /// pages of an empty index to the brim, and the next contents, whose names fall anywhere, would halve nearly each of them:
     /// the index of a store doubled with its second image. In descending order they leave each page half full, and the third
     /// of them that comes after that has room there.
-    static func looselyFilling(_ sorted: [Digest]) -> [Digest] {
+    static func looselyFilling<Name>(_ sorted: [Name]) -> [Name] {
         guard sorted.count >= manyContents else { return sorted }
-        var order: [Digest] = []
+        var order: [Name] = []
         order.reserveCapacity(sorted.count)
-        for (place, digest) in sorted.enumerated().reversed() where place % 3 != 1 { order.append(digest) }
-        for (place, digest) in sorted.enumerated() where place % 3 == 1 { order.append(digest) }
+        for place in sorted.indices.reversed() where place % 3 != 1 { order.append(sorted[place]) }
+        for place in stride(from: 1, to: sorted.count, by: 3) { order.append(sorted[place]) }
         return order
+    }
+
+    /// Where the names of `contents` are, in the order of the names. The first word of a name nearly always decides.
+    private static func ordered(_ contents: [(key: Digest, value: ContentEntry)]) -> [Int] {
+        contents.indices.map { (word: contents[$0].key.leadingWord, place: $0) }.sorted { first, second in
+            first.word == second.word
+                ? contents[first.place].key < contents[second.place].key : first.word < second.word
+        }.map(\.place)
     }
 
     private func publish(_ batch: Batch, _ packEnds: [PackEnd]) throws(StoreError) {
@@ -144,10 +151,11 @@ extension Store {
                 throw .system(error)
             }
         }
+        let contents = Array(batch.contents)
         try database.write { transaction throws(StoreError) in
-            for digest in Self.looselyFilling(batch.contents.keys.sorted()) {
-                guard let entry = batch.contents[digest] else { continue }
-                let isNew = try transaction.putIfAbsent(.contents, digest.bytes, entry.encoded())
+            for place in Self.looselyFilling(Self.ordered(contents)) {
+                let (digest, entry) = contents[place]
+                let isNew = try transaction.putIfAbsent(digest, entry)
                 if isNew && batch.lookalikes.contains(digest) { try transaction.put(.lookalikes, digest.bytes, []) }
             }
             try Self.vouch(for: batch, in: transaction)

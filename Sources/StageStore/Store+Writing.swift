@@ -91,13 +91,13 @@ extension Store {
                 batch.add(block.name, .stored(location))
             }
         }
-        try commitManyPacks()
     }
 
-    /// Calls `body` with the pack that new contents go to, under the lock.
+    /// Calls `body` with the pack that new contents go to, under the lock. Commits the contents when there are many packs.
     func withWriter(
         _ body: (inout PackWriter, inout Waiting) throws(StoreError) -> Void
     ) throws(StoreError) {
+        var hasMany = false
         try withState { state throws(StoreError) in
             if var full = state.writer, full.end >= PackWriter.fullSize {
                 state.writer = nil
@@ -111,7 +111,9 @@ extension Store {
             if let current = state.writer.take() { writer = current } else { writer = try acquirePack() }
             defer { state.writer = writer }
             try body(&writer, &state.waiting)
+            hasMany = state.complete.count >= Self.openPacks
         }
+        if hasMany { try commitManyPacks() }
     }
 
     /// How much of a pack the index knows; nil when it does not know the pack.
