@@ -158,19 +158,20 @@ struct BuildRun {
 
     private mutating func settle(_ probe: Probe) {
         let index = probe.step
-        keys[index] = probe.key
+        keys[index] = probe.keyed?.key
         switch probe.result {
-        case .failure(let error): fail(index, worker.refused(graph.steps[index], error))
-        case .success(let found):
-            if let outcome = found.hit {
-                worker.reportHit(graph.steps[index], outcome.reason)
-                return finish(index, outcome)
-            }
-            if let other = flights[found.keyed.key] {
+        case .failed(let error):
+            keyed[index] = probe.keyed
+            fail(index, worker.refused(graph.steps[index], error))
+        case .hit(let outcome):
+            worker.reportHit(graph.steps[index], outcome.reason)
+            finish(index, outcome)
+        case .missed(let missed):
+            if let other = flights[missed.key] {
                 waiting[other, default: []].append(index)
             } else {
-                keyed[index] = found.keyed
-                flights[found.keyed.key] = index
+                keyed[index] = missed
+                flights[missed.key] = index
                 learnDurations()
                 wait(index)
             }
@@ -285,7 +286,8 @@ struct BuildRun {
         if known.isEmpty { return }
         schedule.setCosts(
             graph.steps.indices.map { index in
-                known.nearest(to: index).map { max($0.seconds, 1e-6) } ?? loads[index].seconds
+                // One that could not even be looked up took no time.
+                known.nearest(to: index).flatMap { $0.seconds > 0 ? $0.seconds : nil } ?? loads[index].seconds
             })
     }
 
@@ -303,20 +305,27 @@ struct BuildRun {
 
 /// A step with its key, and what is recorded under that.
 private struct Probe: Sendable {
+    enum Result: Sendable {
+        case hit(StepOutcome)
+        case missed(KeyedStep)
+        case failed(BuildError)
+    }
+
     let step: Int
-    /// Nil where it could not be made. A step whose record cannot be read has one.
-    let key: StepKey?
-    let result: Result<(keyed: KeyedStep, hit: StepOutcome?), BuildError>
+    /// Nil where its key could not be made. A step whose record cannot be read has one.
+    let keyed: KeyedStep?
+    let result: Result
 
     init(_ index: Int, inputs: [TreeRef], of graph: BuildGraph, _ worker: StepWorker, _ cache: CachePolicy) {
         let step = graph.steps[index]
         self.step = index
-        var key: StepKey?
+        var known: KeyedStep?
         do throws(BuildError) {
             let keyed = try worker.key(step, inputs: inputs, platform: graph.platform)
-            key = keyed.key
-            result = .success((keyed, cache.allows(step) ? try worker.lookUp(keyed) : nil))
-        } catch { result = .failure(error) }
-        self.key = key
+            known = keyed
+            let hit = cache.allows(step) ? try worker.lookUp(keyed) : nil
+            result = hit.map(Result.hit) ?? .missed(keyed)
+        } catch { result = .failed(error) }
+        keyed = known
     }
 }

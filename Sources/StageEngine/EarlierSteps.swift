@@ -111,7 +111,8 @@ struct EarlierSteps: Sendable {
                 // compared with itself.
                 var failed = EarlierStep(
                     stage: description.stage, title: description.title, kind: description.kind,
-                    ordinal: ordinals[index], key: key, base: bases[index], seconds: step.seconds, failed: true)
+                    ordinal: ordinals[index], key: key, base: bases[index],
+                    seconds: step.seconds > 0 ? step.seconds : step.earlier?.seconds ?? 0, failed: true)
                 failed.before = step.earlier.flatMap { $0.failed ? $0.before : $0.key }
                 result.append(failed)
             case .cancelled, .notNeeded, nil:

@@ -184,6 +184,9 @@ private final class FailingLookUp: MemoryBacked {
         let asked = store.asked.withLock { $0 }
         #expect(last.steps.map(\.key) == asked)
         #expect(asked.count == 2)
+        // What it was about to do is kept, so that whoever explains it need not read the record either.
+        #expect(last.steps[0].attempt == nil)
+        #expect(last.steps[1].attempt?.keyText.contains("operation = \"own\"") == true)
     }
 
     @Test func stepsOfOtherTargetsAreCarriedOnThroughNotes() async throws {
