@@ -12,9 +12,9 @@ extension EndToEnd {
             let bench = try await RecordedBench()
             #expect(Set(cases.map(\.name)) == Set(bench.expected.keys), "record the cases again")
             await withTaskGroup(of: Void.self) { group in
-                for (index, example) in cases.enumerated() {
-                    if index > ProcessInfo.processInfo.activeProcessorCount { await group.next() }
-                    group.addTask { await bench.compare(example) }
+                for (index, first) in stride(from: 0, to: cases.count, by: 16).enumerated() {
+                    if index >= ProcessInfo.processInfo.activeProcessorCount { await group.next() }
+                    group.addTask { await bench.compare(cases[first..<min(first + 16, cases.count)]) }
                 }
             }
         }
@@ -47,26 +47,43 @@ private struct RecordedBench {
         self.expected = expected
     }
 
-    /// Records an issue when the image differs in another way than the case says.
-    func compare(_ example: ComparisonCase) async {
+    /// Records an issue for each image that differs in another way than its case says. The images are listed together:
+    /// starting Python takes longer than a build.
+    func compare(_ examples: ArraySlice<ComparisonCase>) async {
+        var places: [String] = []
+        defer { for place in places { try? FileManager.default.removeItem(atPath: place) } }
+        var built: [(example: ComparisonCase, image: String)] = []
+        for example in examples {
+            do {
+                let place = try scratchDirectory("recorded", ["Dockerfile": example.dockerfile])
+                places.append(place)
+                if try await build(example, in: place) {
+                    built.append((example, place + "/image"))
+                } else {
+                    judge(example, ["fails"])
+                }
+            } catch { Issue.record("\(example.name): \(error)") }
+        }
+        if built.isEmpty { return }
         do {
-            let theirs = expected[example.name] ?? []
-            let ours = try await facts(example)
-            let different =
-                Set(ours).subtracting(theirs).map { "stagerun: " + $0 }
-                + Set(theirs).subtracting(ours).map { "buildkit: " + $0 }
-            let found = different.sorted().joined(separator: "\n")
-            let known = example.differences.sorted().joined(separator: "\n")
-            #expect(
-                found == known,
-                "\(example.name)\n\(example.dockerfile)\nFound:\n\(found)\nKnown: \(example.reason ?? "")\n\(known)")
-        } catch { Issue.record("\(example.name): \(error)") }
+            let listed = try await comparisonFacts(built.map(\.image), exact: true)
+            for (item, found) in zip(built, listed) { judge(item.example, withoutBase(found)) }
+        } catch { Issue.record("one of \(built.map(\.example.name)): \(error)") }
     }
 
-    /// What `record` would write of stagerun's image.
-    private func facts(_ example: ComparisonCase) async throws -> [String] {
-        let place = try scratchDirectory("recorded", ["Dockerfile": example.dockerfile])
-        defer { try? FileManager.default.removeItem(atPath: place) }
+    private func judge(_ example: ComparisonCase, _ ours: Set<String>) {
+        let theirs = expected[example.name] ?? []
+        let different =
+            ours.subtracting(theirs).map { "stagerun: " + $0 } + Set(theirs).subtracting(ours).map { "buildkit: " + $0 }
+        let found = different.sorted().joined(separator: "\n")
+        let known = example.differences.sorted().joined(separator: "\n")
+        #expect(
+            found == known,
+            "\(example.name)\n\(example.dockerfile)\nFound:\n\(found)\nKnown: \(example.reason ?? "")\n\(known)")
+    }
+
+    /// Builds to `image` in `place`; false where stagerun refuses.
+    private func build(_ example: ComparisonCase, in place: String) async throws -> Bool {
         let directory = try await prepared(example, in: place)
         let script =
             #"set -f; exec "$0" build --progress plain -f "$TMP/Dockerfile" -o "type=oci,dest=$TMP/image,tar=false" "#
@@ -76,17 +93,18 @@ private struct RecordedBench {
             ["sh", "-c", script + words.joined(separator: " "), Lab.binary], directory: directory,
             environment: ["STAGERUN_ROOT": Lab.store, "CTX": directory, "TMP": place]
         ).wait(atMost: .seconds(120))
-        guard built.succeeded else {
-            // A refusal, not a crash: those have the status of a signal.
-            guard (1...125).contains(built.status), !built.timedOut else {
-                throw LabFailure("no refusal", built)
-            }
-            return ["fails"]
+        // A refusal, not a crash: those have the status of a signal.
+        guard built.succeeded || ((1...125).contains(built.status) && !built.timedOut) else {
+            throw LabFailure("no refusal", built)
         }
-        let found = try await comparisonFacts([place + "/image"], exact: true)[0]
+        return built.succeeded
+    }
+
+    /// What `record` would write of stagerun's image.
+    private func withoutBase(_ found: [String]) -> Set<String> {
         let gone = Set(base).subtracting(found)
-        if 2 * gone.count > base.count { return ["without base"] + found }
-        return Set(found).subtracting(base) + gone.map { "gone " + $0 }
+        if 2 * gone.count > base.count { return Set(["without base"] + found) }
+        return Set(found).subtracting(base).union(gone.map { "gone " + $0 })
     }
 
     /// The context that a case is built with.
