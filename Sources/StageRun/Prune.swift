@@ -126,7 +126,7 @@ struct Pruning {
         while true {
             let predicted = try predict(plan, share)
             let total = plan.survey.total
-            let after = total - min(total, predicted.freed + predicted.awaiting + plan.placeBytes)
+            let after = total - min(total, predicted.freed + predicted.index + predicted.awaiting + plan.placeBytes)
             if after <= cap { return share }
             if share > 0 {
                 share = 0

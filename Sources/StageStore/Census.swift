@@ -68,6 +68,7 @@ public struct Census: Sendable {
     public internal(set) var uses: [[UInt8]: UInt32] = [:]
     public internal(set) var faults: [Fault] = []
     var graph = ContentGraph()
+    var leaves = IndexLeaves()
     var packs: [PackFile] = []
     var condemned: [Condemned] = []
     var generation: UInt64 = 0
@@ -191,6 +192,7 @@ extension Store {
                 return
             }
             census.graph.append(digest, entry)
+            census.leaves.add(key)
         }
         defer { for (table, key) in damaged { census.faults.append(.entry(table, key: key)) } }
         try transaction.visit(.condemned, damaged: { damaged.append((.condemned, $0)) }) {

@@ -65,7 +65,7 @@ extension Store {
         collected.awaiting = staying
         if removed == 0 && !always { return collected }
         collected.freed = try PackSweep(store: self, deadShare: deadShare).run()
-        collected.index = try giveBackIndexSpace(share: 0.5)
+        collected.index = try giveBackIndexSpace(share: 0, least: Self.leastSpareAfterCollection)
         forgetDirectories()
         letGoOfPacks()
         return collected

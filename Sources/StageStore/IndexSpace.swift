@@ -13,6 +13,9 @@ struct IndexSpace: Sendable {
     var allocated: UInt64
     /// Pages in use.
     var live: UInt64
+    /// How many pages the file has, and how many of them are free.
+    var pages: Int
+    var free: Int
 
     /// What could go back.
     var spare: UInt64 { allocated - min(allocated, live) }
@@ -21,7 +24,7 @@ struct IndexSpace: Sendable {
 extension Database {
     private static let page: UInt64 = 4096
     /// What a commit of a few steps takes stays with the file, so that there is room for it where the disk has none.
-    private static let reserve = 32
+    static let reserve = 32
 
     /// The list of free pages is LMDB's table 0: a number of a transaction leads to the pages that were free from it on.
     private static let freeTable: MDB_dbi = 0
@@ -33,7 +36,9 @@ extension Database {
             var free: UInt64 = 0
             try Self.eachFreeList(transaction.raw) { _, pages in free += UInt64(pages.count) }
             let pages = UInt64(info.me_last_pgno) + 1
-            return IndexSpace(allocated: try allocated(), live: (pages - min(pages, free)) * Self.page)
+            return IndexSpace(
+                allocated: try allocated(), live: (pages - min(pages, free)) * Self.page, pages: Int(pages),
+                free: Int(min(pages, free)))
         }
     }
 
@@ -136,23 +141,15 @@ extension Database {
 }
 
 extension Store {
-    /// What of the index would go back when `gone` of its `all` contents go: to within what pages are filled.
-    func predictIndexSpace(_ gone: Int, of all: Int) throws(StoreError) -> UInt64 {
-        let space = try database.space()
-        guard space.allocated >= Self.leastSpare, gone > 0, all > 0 else { return 0 }
-        // LMDB joins pages that are less than a quarter full; what is moved about on the way is given back by itself.
-        let left = Double(all - gone) / Double(all)
-        let live = Double(space.live) * (left < 0.3 ? 2 * left : 1)
-        return space.allocated - min(space.allocated, UInt64(live))
-    }
-
     /// Gives room in the index back when it is at least `share` of what that takes, and 1 MiB. Gives the bytes.
     @discardableResult
-    func giveBackIndexSpace(share: Double) throws(StoreError) -> UInt64 {
+    func giveBackIndexSpace(share: Double, least: UInt64 = leastSpare) throws(StoreError) -> UInt64 {
         let space = try database.space()
-        guard space.spare >= Self.leastSpare, Double(space.spare) >= share * Double(space.allocated) else { return 0 }
+        guard space.spare >= least, Double(space.spare) >= share * Double(space.allocated) else { return 0 }
         return try database.giveBackFreePages()
     }
 
-    private static let leastSpare: UInt64 = 1 << 20
+    static let leastSpare: UInt64 = 1 << 20
+    /// A collection leaves no more than that, besides what stays for later: what it frees can be told beforehand.
+    static let leastSpareAfterCollection = UInt64(Database.reserve + 16) * UInt64(IndexPages.pageSize)
 }

@@ -274,10 +274,9 @@ extension Store {
         for roots in kept { census.graph.mark(roots.vertices, in: &seen) { _ in } }
         var collected = Collected()
         var live: [UInt64: UInt64] = [:]
-        let gone = seen.prefix(census.graph.count).reduce(0) { $0 + ($1 ? 0 : 1) }
-        collected.index = try predictIndexSpace(gone, of: census.graph.count)
+        let isNeeded: Bool
         do throws(SystemError) {
-            let isNeeded = try leases.isHeld(before: census.generation + 1)
+            isNeeded = try leases.isHeld(before: census.generation + 1)
             for (number, row) in census.graph.rows.enumerated() where row.pack >= 0 {
                 if !seen[number] && !isNeeded { continue }
                 if !seen[number] { collected.awaiting += row.stored }
@@ -302,6 +301,8 @@ extension Store {
         }
         if after > 0 { after += 4096 }
         collected.freed = before > after ? before - after : 0
+        let share = min(1, Double(kept.count) / Double(max(1, census.items.count)))
+        collected.index = try predictIndexSpace(census, keeping: seen, share: share, isNeeded: isNeeded)
         return collected
     }
 
