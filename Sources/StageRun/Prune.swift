@@ -119,21 +119,33 @@ struct Pruning {
         }
     }
 
-    /// With a cap, packs are compacted for less, and then more goes, until what is left fits.
+    /// With a cap, packs are compacted for less, and then more goes, until what is left fits. Where that leaves much less, some
+    /// of it stays: what the index gives back is in nobody's size.
     private func fit(_ plan: inout PrunePlan) throws(StageRunError) -> Double {
         guard let cap = request.keepStorage else { return Self.deadShare }
+        // A prediction may be a few pages off.
+        let limit = cap - min(cap / 100, 64 << 10)
         var share = Self.deadShare
-        while true {
-            let predicted = try predict(plan, share)
-            let total = plan.survey.total
-            let after = total - min(total, predicted.freed + predicted.index + predicted.awaiting + plan.placeBytes)
-            if after <= cap { return share }
-            if share > 0 {
-                share = 0
-            } else if !plan.takeMore(after - cap) {
-                return share
-            }
+        var left = try bytesLeft(by: plan, share)
+        while left > limit {
+            if share > 0 { share = 0 } else if !plan.takeMore(left - limit) { return share }
+            left = try bytesLeft(by: plan, share)
         }
+        if left >= cap - cap / 20 { return share }
+        var (tooFew, enough) = (0, plan.taken)
+        while tooFew < enough {
+            let middle = tooFew + (enough - tooFew) / 2
+            plan.take(middle)
+            if try bytesLeft(by: plan, share) <= limit { enough = middle } else { tooFew = middle + 1 }
+        }
+        plan.take(enough)
+        return share
+    }
+
+    private func bytesLeft(by plan: PrunePlan, _ share: Double) throws(StageRunError) -> UInt64 {
+        let predicted = try predict(plan, share)
+        let gone = predicted.freed + predicted.index + predicted.awaiting + plan.placeBytes
+        return plan.survey.total - min(plan.survey.total, gone)
     }
 
     private func carryOut(

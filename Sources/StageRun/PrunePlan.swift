@@ -51,6 +51,9 @@ struct PrunePlan {
         return true
     }
 
+    /// Takes so many candidates, those that are worth least.
+    mutating func take(_ count: Int) { taken = min(count, ordered.count) }
+
     private var unusedFor: Double {
         if let asked = request.unusedFor { return asked }
         return request.all || request.keepStorage != nil ? 0 : Retention.recent

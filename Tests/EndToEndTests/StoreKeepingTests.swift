@@ -154,6 +154,30 @@ extension EndToEnd {
             try await place.verify()
         }
 
+        /// Most of what small contents take is what the index has of them.
+        @Test func aCapTakesNoMoreSmallFilesThanItMust() async throws {
+            let place = try await Place()
+            for number in 1...6 {
+                let context = try place.context(
+                    "small",
+                    "FROM alpine:3.19\nRUN mkdir /d; for i in $(seq 6000); do echo \(number)-$i > /d/$i; done\n")
+                try expectSuccess(try await place("build", "--quiet", context))
+            }
+            try expectSuccess(
+                try await place("prune", "-f", "--filter", "until=0s", "--filter", "type=workspace"))
+            let before = try await place.diskUsage()
+            let cap = before * 2 / 3
+            let foretold = try await place.json("prune", "--dry-run", "--json", "--keep-storage", "\(cap)")
+            let report = try await place.json("prune", "-f", "--json", "--keep-storage", "\(cap)")
+            #expect(report["OverCap"] is NSNull)
+            let after = try await place.diskUsage()
+            #expect(after <= cap)
+            #expect(after > before / 3, "\(after) of \(before) are left")
+            let (said, freed) = (bytes(foretold, "Freed"), before - after)
+            #expect(abs(said - freed) <= max(freed / 100, 80_000), "\(said), was \(freed)")
+            try await place.verify()
+        }
+
         @Test func aBuildHoldsTheStoreUnderItsCap() async throws {
             let place = try await Place()
             var said = 0
