@@ -20,10 +20,11 @@ enum CheckedValue {
 
     /// The bytes to keep for `value`.
     static func close(_ value: [UInt8], key: UnsafeRawBufferPointer) -> [UInt8] {
-        var out = value
-        let sum = value.withUnsafeBytes { Self.sum($0, key) }
-        withUnsafeBytes(of: sum.littleEndian) { out.append(contentsOf: $0) }
-        return out
+        [UInt8](unsafeUninitializedCapacity: value.count + size) { out, count in
+            let room = UnsafeMutableRawBufferPointer(out)
+            room.copyBytes(from: value)
+            count = close(room, count: value.count, key: key)
+        }
     }
 
     /// Puts the check behind the first `count` bytes of `room`, which are the value. Gives how many bytes there are then.

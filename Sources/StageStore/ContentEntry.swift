@@ -37,12 +37,21 @@ enum ContentEntry: Hashable, Sendable {
     /// The most bytes that one takes.
     static let longest = 40
 
+    /// How many bytes it takes.
+    var encodedSize: Int {
+        switch self {
+        case .stored(let location):
+            max(location.offset, location.stored, location.raw) <= UInt64(UInt32.max) ? 20 : 32
+        case .chunked: Self.longest
+        }
+    }
+
     /// Writes it to the start of `out`, which has room for the longest. Gives how many bytes that took.
     func write(to out: UnsafeMutableRawBufferPointer) -> Int {
         switch self {
         case .stored(let location):
             out.storeBytes(of: location.pack.littleEndian, as: UInt64.self)
-            let isShort = max(location.offset, location.stored, location.raw) <= UInt64(UInt32.max)
+            let isShort = encodedSize == 20
             for (place, word) in [location.offset, location.stored, location.raw].enumerated() {
                 if isShort {
                     out.storeBytes(of: UInt32(word).littleEndian, toByteOffset: 8 + 4 * place, as: UInt32.self)
@@ -50,12 +59,11 @@ enum ContentEntry: Hashable, Sendable {
                     out.storeBytes(of: word.littleEndian, toByteOffset: 8 + 8 * place, as: UInt64.self)
                 }
             }
-            return isShort ? 20 : 32
         case .chunked(let size, let list):
             out.storeBytes(of: size.littleEndian, as: UInt64.self)
             list.write(to: UnsafeMutableRawBufferPointer(rebasing: out[8...]))
-            return 40
         }
+        return encodedSize
     }
 
     init?(_ bytes: UnsafeRawBufferPointer) {

@@ -277,20 +277,6 @@ final class Database: @unchecked Sendable {
             try check(status, "write \(table.rawValue)")
         }
 
-        /// Keeps `value` unless the key is there already; false when it is.
-        @discardableResult
-        func putIfAbsent(_ table: Table, _ key: [UInt8], _ value: [UInt8]) throws(StoreError) -> Bool {
-            let handle = database.handle(table)
-            let status = withValue(key) { key in
-                withValue(CheckedValue.close(value, key: bytes(of: key))) {
-                    mdb_put(raw, handle, &key, &$0, UInt32(MDB_NOOVERWRITE))
-                }
-            }
-            if status == MDB_KEYEXIST { return false }
-            try check(status, "write \(table.rawValue)")
-            return true
-        }
-
         func value(_ table: Table, _ key: [UInt8]) throws(StoreError) -> [UInt8]? {
             let value = try get(raw, isSnapshot: false, database.handle(table), key) {
                 CheckedValue.open($0, key: key).map { Array($0) }

@@ -23,7 +23,7 @@ struct IndexLeaves: Sendable {
 /// The leaves of the table of contents, once some of these are taken out.
 struct IndexForecast {
     /// What LMDB has room for in a page, and the thousandths of it below which a page is filled up or joined with its neighbour.
-    private static let room = IndexPages.pageSize - 16
+    private static let room = IndexPages.pageSize - IndexPages.header
     private static let least = 250
 
     private struct Leaf {
@@ -32,6 +32,8 @@ struct IndexForecast {
         var isSparse: Bool { used * 1000 / IndexForecast.room < IndexForecast.least }
     }
 
+    /// Contents that go.
+    private(set) var gone = 0
     /// Leaves that are written anew.
     private(set) var touched = 0
     /// Leaves that are left.
@@ -46,9 +48,13 @@ struct IndexForecast {
             let numbers = number..<min(number + Int(count), census.graph.count)
             number = numbers.upperBound
             var leaf = Leaf()
-            for number in numbers { add(Self.size(census.graph.rows[number]), to: &leaf) }
-            if !numbers.allSatisfy({ seen[$0] }) { touched += 1 }
-            for number in numbers where !seen[number] { remove(Self.size(census.graph.rows[number]), from: &leaf) }
+            for number in numbers { add(Self.size(census.graph.rows[number].entry), to: &leaf) }
+            let goneBefore = gone
+            for number in numbers where !seen[number] {
+                gone += 1
+                remove(Self.size(census.graph.rows[number].entry), from: &leaf)
+            }
+            if gone > goneBefore { touched += 1 }
             if leaf.count > 0 { leaves.append(leaf) }
         }
     }
@@ -76,16 +82,23 @@ struct IndexForecast {
     }
 
     /// What an entry takes of a page: its place, LMDB's header, the name, the value and its check.
-    private static func size(_ row: ContentGraph.Row) -> Int {
-        let isShort = max(row.offset, row.stored, row.size) <= UInt64(UInt32.max)
-        return 2 + 8 + 32 + (row.list != nil ? 40 : isShort ? 20 : 32) + CheckedValue.size
+    private static func size(_ entry: ContentEntry) -> Int {
+        2 + IndexPages.nodeHeader + 32 + entry.encodedSize + CheckedValue.size
     }
 
-    /// What one takes that was given up: its generation comes before it.
-    private static let condemnedSize = 2 + 8 + 32 + 8 + 20 + CheckedValue.size
+    /// Pages for what goes, while it is given up: it comes in order, so that each page is filled. A generation is kept with each.
+    var condemnedPages: Int {
+        let entry = ContentEntry.stored(Location(pack: 0, offset: 0, stored: 0, raw: 0))
+        return gone / (Self.room / (Self.size(entry) + 8)) + (gone > 0 ? 2 : 0)
+    }
+}
 
-    /// Pages for so many contents that were given up: they come in order, so that each page is filled.
-    static func condemnedPages(_ count: Int) -> Int { count / (room / condemnedSize) + (count > 0 ? 2 : 0) }
+extension ContentGraph.Row {
+    /// As the index has it, but for the number of its pack.
+    fileprivate var entry: ContentEntry {
+        list.map { .chunked(size: size, list: $0) }
+            ?? .stored(Location(pack: 0, offset: offset, stored: stored, raw: size))
+    }
 }
 
 extension Store {
@@ -99,9 +112,8 @@ extension Store {
         _ census: Census, keeping seen: [Bool], share: Double, isNeeded: Bool
     ) throws(StoreError) -> UInt64 {
         let space = try database.space()
-        let gone = seen.prefix(census.graph.count).reduce(0) { $0 + ($1 ? 0 : 1) }
         let forecast = IndexForecast(census, keeping: seen)
-        let condemned = IndexForecast.condemnedPages(gone)
+        let condemned = forecast.condemnedPages
         let before = census.leaves.counts.count
         // Above the leaves, and in the tables of values, pages are joined when little is left.
         let branches = before / 64
@@ -111,7 +123,7 @@ extension Store {
         live += Self.joined(values, left: share)
         if isNeeded { live += condemned }
         // A collection writes pages anew, in free ones as long as there are any.
-        let needed = gone > 0 ? forecast.touched + branches + condemned + Self.fixedPages : 0
+        let needed = forecast.gone > 0 ? forecast.touched + branches + condemned + Self.fixedPages : 0
         let growth = max(0, needed - space.free)
         let free = max(0, space.pages + growth - live)
         live += free / (IndexPages.pageSize / 8)

@@ -10,8 +10,8 @@ import StageSystem
 /// A walk over all pages of one state of the index.
 struct IndexPages {
     static let pageSize = 4096
-    private static let header = 16
-    private static let nodeHeader = 8
+    static let header = 16
+    static let nodeHeader = 8
     private static let none = UInt64.max
 
     private enum PageFlag {

@@ -11,18 +11,19 @@ import StageSystem
 struct IndexSpace: Sendable {
     /// Blocks on the disk.
     var allocated: UInt64
-    /// Pages in use.
-    var live: UInt64
     /// How many pages the file has, and how many of them are free.
     var pages: Int
     var free: Int
+
+    /// Pages in use.
+    var live: UInt64 { UInt64(max(0, pages - free) * IndexPages.pageSize) }
 
     /// What could go back.
     var spare: UInt64 { allocated - min(allocated, live) }
 }
 
 extension Database {
-    private static let page: UInt64 = 4096
+    private static let page = UInt64(IndexPages.pageSize)
     /// What a commit of a few steps takes stays with the file, so that there is room for it where the disk has none.
     static let reserve = 32
 
@@ -33,12 +34,9 @@ extension Database {
         try read { transaction throws(StoreError) in
             var info = MDB_envinfo()
             try check(mdb_env_info(environment, &info), "look at")
-            var free: UInt64 = 0
-            try Self.eachFreeList(transaction.raw) { _, pages in free += UInt64(pages.count) }
-            let pages = UInt64(info.me_last_pgno) + 1
-            return IndexSpace(
-                allocated: try allocated(), live: (pages - min(pages, free)) * Self.page, pages: Int(pages),
-                free: Int(min(pages, free)))
+            var free = 0
+            try Self.eachFreeList(transaction.raw) { _, pages in free += pages.count }
+            return IndexSpace(allocated: try allocated(), pages: Int(info.me_last_pgno) + 1, free: free)
         }
     }
 

@@ -75,13 +75,16 @@ extension Store {
     private func takeBack(
         since generation: UInt64, in transaction: borrowing Database.WriteTransaction
     ) throws(StoreError) {
-        var rows: [(key: [UInt8], row: CondemnedRow)] = []
+        var rows: [(digest: Digest, row: CondemnedRow)] = []
         try transaction.visit(.condemned) { key, value throws(StoreError) in
-            if let row = CondemnedRow(value), row.generation > generation { rows.append((Array(key), row)) }
+            guard let digest = Digest(bytes: key), let row = CondemnedRow(value), row.generation > generation else {
+                return
+            }
+            rows.append((digest, row))
         }
-        for (key, row) in rows {
-            try transaction.putIfAbsent(.contents, key, row.entry.encoded())
-            try transaction.put(.condemned, key, nil)
+        for (digest, row) in rows {
+            try transaction.putIfAbsent(digest, row.entry)
+            try transaction.put(.condemned, digest.bytes, nil)
         }
     }
 

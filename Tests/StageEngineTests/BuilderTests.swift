@@ -100,6 +100,27 @@ final class EventList: Sendable {
     var all: [BuildEvent] { events.withLock { $0 } }
 }
 
+/// How a build ended.
+enum Ending: Hashable {
+    case completed
+    case cancelled
+    case failed(step: Int, message: String)
+    case otherwise(String)
+}
+
+func ending(_ build: () async throws(BuildError) -> Void) async -> Ending {
+    do throws(BuildError) {
+        try await build()
+        return .completed
+    } catch {
+        switch error {
+        case .cancelled: return .cancelled
+        case .stepFailed(let step, let message, _): return .failed(step: step.id.index, message: message)
+        default: return .otherwise(error.description)
+        }
+    }
+}
+
 @Suite struct BuilderTests {
     @Test func aSecondBuildRunsNothing() async throws {
         let bench = Bench()
@@ -180,17 +201,11 @@ final class EventList: Sendable {
     @Test func cancellingStopsARunningStep() async throws {
         let bench = Bench()
         let task = Task {
-            do throws(BuildError) {
-                _ = try await bench.build(bench.chain(["sleep"]))
-                return "came through"
-            } catch {
-                if case .cancelled = error { return "cancelled" }
-                return error.description
-            }
+            await ending { () async throws(BuildError) in _ = try await bench.build(bench.chain(["sleep"])) }
         }
         while bench.executor.runs.withLock({ $0.isEmpty }) { await Task.yield() }
         task.cancel()
-        #expect(await task.value == "cancelled")
+        #expect(await task.value == .cancelled)
     }
 
     @Test func eventsOfAStepComeInOrder() async throws {
@@ -256,17 +271,9 @@ final class EventList: Sendable {
                 resetsOwner: true)
             operations.append((.copy(copy), [0, 0]))
         }
-        do {
-            _ = try await bench.build(bench.graph(operations), jobs: jobs)
-            Issue.record("the build came through")
-        } catch {
-            guard case .stepFailed(let step, let message, _) = error else {
-                Issue.record("another error: \(error)")
-                return
-            }
-            #expect(step.id.index == 120)
-            #expect(message == "missing-120 is not there: no missing-120 in /")
-        }
+        let graph = bench.graph(operations)
+        let end = await ending { () async throws(BuildError) in _ = try await bench.build(graph, jobs: jobs) }
+        #expect(end == .failed(step: 120, message: "missing-120 is not there: no missing-120 in /"))
     }
 
     /// Random graphs of writes: a second build runs nothing, and what a changed step does not reach stays a hit.

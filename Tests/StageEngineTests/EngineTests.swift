@@ -156,21 +156,10 @@ enum SumGraph {
         let graph = SumGraph.random(&random, count: Int.random(in: 1...12, using: &random))
         let store = CountingStore()
         let sum = Sum(load: seed % 2 == 0 ? .core(seconds: 1) : .instant)
-        let manual = ManualExecutor()
-        let flights = Flights()
-        let results = Results<[TreeRef]>()
-        for _ in 0..<2 {
-            let builder = SumGraph.builder(store, sum, on: manual, flights: flights)
-            Task(executorPreference: manual) {
-                let outcomes = try? await builder.build(graph) { _ in }
-                results.add(outcomes?.map(\.tree) ?? [])
-            }
-        }
-        manual.run(&random) { results.all.count == 2 }
+        let both = buildAtOnce(2, graph, store, sum, &random)
         let place = replay(seed, "twoBuildsAtOnceRunEachStepOnce")
         #expect(sum.runs.total == graph.steps.count, place)
         #expect(sum.runs.most <= 1, place)
-        let both = results.all
         #expect(both[0] == both[1] && both[0].count == graph.steps.count, place)
     }
 
@@ -188,29 +177,15 @@ enum SumGraph {
             }
         }
         let graph = SumGraph.graph(steps)
-        func build(_ builds: Int, jobs: Int, _ store: CountingStore, _ sum: Sum) -> [[TreeRef]] {
-            let manual = ManualExecutor()
-            let flights = Flights()
-            let results = Results<[TreeRef]>()
-            for _ in 0..<builds {
-                let builder = SumGraph.builder(store, sum, on: manual, jobs: jobs, flights: flights)
-                Task(executorPreference: manual) {
-                    let outcomes = try? await builder.build(graph) { _ in }
-                    results.add(outcomes?.map(\.tree) ?? [])
-                }
-            }
-            manual.run(&random) { results.all.count == builds }
-            return results.all
-        }
         let place = replay(seed, "manyStepsOnTheSpot")
-        let alone = build(1, jobs: 1, CountingStore(), Sum(load: .instant))[0]
+        let alone = buildAtOnce(1, graph, CountingStore(), Sum(load: .instant), jobs: 1, &random)[0]
         #expect(alone.count == steps.count, place)
         let (store, sum) = (CountingStore(), Sum(load: .instant))
-        #expect(build(2, jobs: 4, store, sum) == [alone, alone], place)
+        #expect(buildAtOnce(2, graph, store, sum, jobs: 4, &random) == [alone, alone], place)
         #expect(sum.runs.total == steps.count, place)
         #expect(sum.runs.most == 1, place)
         #expect(store.kept == steps.count, place)
-        #expect(build(1, jobs: 4, store, sum) == [alone], place)
+        #expect(buildAtOnce(1, graph, store, sum, jobs: 4, &random) == [alone], place)
         #expect(sum.runs.total == steps.count, place)
     }
 
@@ -230,17 +205,10 @@ enum SumGraph {
         }
         let builder = SumGraph.builder(store, sum, on: pool, jobs: jobs)
         let events = EventList()
-        do {
+        let end = await ending { () async throws(BuildError) in
             _ = try await builder.build(graph(fails: true)) { events.append($0) }
-            Issue.record("the build came through")
-        } catch {
-            guard case .stepFailed(let step, let message, _) = error else {
-                Issue.record("another error: \(error)")
-                return
-            }
-            #expect(step.id.index == 120)
-            #expect(message == "it was to fail")
         }
+        #expect(end == .failed(step: 120, message: "it was to fail"))
         var states: [Int: StepState] = [:]
         for case .stepFinished(let step, let state, _, _, _) in events.all {
             #expect(states.updateValue(state, forKey: step) == nil)
@@ -262,18 +230,14 @@ enum SumGraph {
         let sum = Sum(load: .instant)
         let builder = SumGraph.builder(CountingStore(), sum, on: pool)
         let graph = SumGraph.graph((0..<100).map { SumGraph.step($0, add: 1, inputs: $0 == 0 ? [] : [$0 - 1]) })
-        let result = await Task {
-            do throws(BuildError) {
+        let end = await Task {
+            await ending { () async throws(BuildError) in
                 _ = try await builder.build(graph) { event in
                     if case .stepFinished(9, _, _, _, _) = event { withUnsafeCurrentTask { $0?.cancel() } }
                 }
-                return "came through"
-            } catch {
-                if case .cancelled = error { return "cancelled" }
-                return error.description
             }
         }.value
-        #expect(result == "cancelled")
+        #expect(end == .cancelled)
         #expect(sum.runs.total == 10)
     }
 
@@ -364,6 +328,25 @@ enum SumGraph {
             default: break
             }
         }
+    }
+
+    /// What builds that run beside each other leave, in an interleaving that `random` picks.
+    private func buildAtOnce(
+        _ builds: Int, _ graph: BuildGraph, _ store: CountingStore, _ sum: Sum, jobs: Int = 2,
+        _ random: inout SeededGenerator
+    ) -> [[TreeRef]] {
+        let manual = ManualExecutor()
+        let flights = Flights()
+        let results = Results<[TreeRef]>()
+        for _ in 0..<builds {
+            let builder = SumGraph.builder(store, sum, on: manual, jobs: jobs, flights: flights)
+            Task(executorPreference: manual) {
+                let outcomes = try? await builder.build(graph) { _ in }
+                results.add(outcomes?.map(\.tree) ?? [])
+            }
+        }
+        manual.run(&random) { results.all.count == builds }
+        return results.all
     }
 
     private func build(
